@@ -1,0 +1,39 @@
+# `make demo` and `make test` do everything, the virtual environment included.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# CI is patient: it runs the slow tests too.
+SLOW := $(if $(CI),,-m "not slow")
+
+.PHONY: setup demo test check format clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/nmt train
+	head -n 12 data/phrasebook/test.en > input.txt
+	$(BIN)/nmt translate < input.txt > output.txt
+	@paste -d '\n' input.txt output.txt | sed 'n; s/^/    -> /'
+	$(BIN)/nmt eval --bleu
+
+test: setup
+	$(BIN)/pytest $(SLOW)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict nmt data/phrasebook.py
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs input.txt output.txt

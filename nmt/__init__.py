@@ -1,0 +1,24 @@
+"""Neural machine translation: train a translator from parallel text, translate with it, score it.
+
+import nmt
+nmt.load("runs/phrasebook").translate(["Where is the station?"])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nmt.translate import Translator
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(run: str | Path, device: str = "auto") -> Translator:
+    """Return the translator of a run folder (or of one of its checkpoints), ready to use on `device`."""
+    from nmt.translate import Translator  # torch takes more than a second to import: only those who translate pay
+
+    return Translator.load(run, device=device)

@@ -1,0 +1,227 @@
+"""`nmt eval`: scores a model on its test set or on given files, or translations that are there already."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from nmt.cli import options as shared
+from nmt.cli.translate import Size
+from nmt.errors import OptionError
+from nmt.evaluate import (
+    METRICS,
+    Metric,
+    Score,
+    Task,
+    checked_tokenizer,
+    model_language,
+    own_task,
+    read_task,
+    score,
+    tokenized_lines,
+)
+
+if TYPE_CHECKING:
+    from nmt.config import SearchConfig
+    from nmt.translate import Translator
+
+Format = Literal["text", "json"]
+File = Annotated[Path | None, typer.Option(metavar="FILE", help="Text to translate in place of the model's test set.")]
+Given = Annotated[Path | None, typer.Option(metavar="FILE", help="Translations to score, with no model; -: stdin.")]
+Files = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Correct translations; again for each set.")]
+Tokenize = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="BLEU's tokenizer.  [default: zh, ja-mecab or ko-mecab by language, else 13a]"),
+]
+PICTURES = (".png", ".svg", ".pdf")
+
+say = shared.speaker("eval")
+
+
+class Judge(NamedTuple):
+    """How translations are scored, and in which form the scores are shown."""
+
+    metrics: list[Metric]
+    target_lang: str  # empty: the task's
+    tokenize: str | None  # BLEU's tokenizer; None: by language
+    format: Format
+
+    def check(self, task: Task) -> None:
+        """Refuse what cannot be scored before anything is translated."""
+        if "bleu" in self.metrics:
+            checked_tokenizer(self.target_lang or task.target_lang, self.tokenize)
+
+    def scores(self, task: Task, hypotheses: Sequence[str]) -> list[Score]:
+        """Return the scores; a word on stderr tells when the hypotheses do not look like plain text."""
+        if (count := tokenized_lines(hypotheses)) > len(hypotheses) / 10:
+            say(
+                f"warning: {count:,} of {len(hypotheses):,} hypotheses look tokenised (`@@ `, `▁` or ` .`); "
+                "detokenise them, or the scores compare with no others"
+            )
+        target_lang = self.target_lang or task.target_lang
+        return score(hypotheses, task.references, self.metrics, target_lang=target_lang, tokenize=self.tokenize)
+
+
+class Job(NamedTuple):
+    """A model and what it is scored on."""
+
+    translator: Translator
+    search: SearchConfig
+    task: Task
+    judge: Judge
+
+
+def eval_(
+    bleu: Annotated[bool, typer.Option("--bleu", help="BLEU; the default when no metric is named.")] = False,
+    chrf: Annotated[bool, typer.Option("--chrf", help="chrF2.")] = False,
+    ter: Annotated[bool, typer.Option("--ter", help="TER, edits per 100 words: lower is better.")] = False,
+    model: shared.Model = None,
+    source: File = None,
+    hypothesis: Given = None,
+    reference: Files = None,
+    format_: Annotated[Format, typer.Option("--format", help="json: sacreBLEU's keys, not rounded.")] = "text",
+    tokenize: Tokenize = None,
+    target_lang: Annotated[str, typer.Option(metavar="LANG", help="Of the translations, where no name tells it.")] = "",
+    beams: Annotated[str, typer.Option(metavar="1,2,5", help="Table and plot of scores and time by beam width.")] = "",
+    beam_size: Annotated[int | None, typer.Option("--beam-size", "-b", min=1, help="Hypotheses; 1: greedy.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(min=0, help="GNMT's alpha; 0: none.")] = None,
+    batch_tokens: Size = "auto",
+    device: shared.Device = "auto",
+    precision: shared.Precision = "auto",
+    threads: shared.Threads = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="For translations; --beams: the plot.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of translations if it exists.")] = False,
+) -> None:
+    """Score a model on its test set or on given files, or score given translations."""
+    wanted = dict(zip(METRICS, (bleu, chrf, ter), strict=True))
+    judge = Judge([metric for metric in METRICS if wanted[metric]] or ["bleu"], target_lang, tokenize, format_)
+    changes = {
+        "beam_size": beam_size,
+        "length_penalty": length_penalty,
+        "batch_tokens": None if batch_tokens == "auto" else int(batch_tokens),
+    }
+    widths = _widths(beams)
+    task = _given(source, hypothesis, reference or [])
+    if task and hypothesis:
+        _refuse(
+            {"-m": model, "--beams": beams or None, "-o": output, "-b": beam_size, "--length-penalty": length_penalty}
+        )
+        _show(judge.scores(task, task.lines), format_)
+        return
+    if widths and beam_size:
+        raise OptionError(f"--beam-size {beam_size}: --beams names the widths already; give one of the two")
+    path = shared.find_model(model, say)
+    picture = _picture(output or path / "beams.png") if widths else None
+
+    from nmt.translate import Translator  # torch: only now that the options and the files are right
+
+    translator = Translator.load(path, device=device, precision=precision, threads=threads)
+    data, search = translator.config.data, translator.config.search
+    if not (task or data.test) and data.valid:
+        say("note: the model's config has no test corpus; this is its validation corpus")
+    task = task or own_task(data)
+    search = search.model_copy(update={k: v for k, v in changes.items() if v is not None} | {"n_best": 1})
+    search = translator.fill_device(search) if batch_tokens == "auto" else search
+    job = Job(translator, search, task._replace(target_lang=model_language(data) or task.target_lang), judge)
+    judge.check(job.task)
+    if picture:
+        _sweep(job, widths, picture)
+    else:
+        _score_model(job, output, force=force)
+
+
+def _given(source: Path | None, hypothesis: Path | None, references: Sequence[Path]) -> Task | None:
+    """Read the files that were named; None: there are none."""
+    if source and hypothesis:
+        raise OptionError("--source and --hypothesis: a model translates the one, the other is translated; give one")
+    first = source or hypothesis
+    if first and references:
+        return read_task(first, references)
+    if first:
+        raise OptionError(
+            f"{'--source' if source else '--hypothesis'} {first}: nothing to compare with; add --reference"
+        )
+    if references:
+        raise OptionError("--reference: nothing to compare with it; add --hypothesis, or --source to translate")
+    return None
+
+
+def _refuse(options: Mapping[str, object]) -> None:
+    """Refuse what only means something where a model translates."""
+    for name, value in options.items():
+        if value is not None:
+            raise OptionError(f"{name} {value}: --hypothesis is scored as it is, with no model; leave one of them out")
+
+
+def _score_model(job: Job, output: Path | None, *, force: bool) -> None:
+    from nmt.output import open_output
+
+    task, beam = job.task, job.search.beam_size
+    with open_output(output, force=force) if output else nullcontext() as writer:
+        say(f"translating {len(task.lines):,} lines of {task.name}, beam {beam}")
+        start = time.perf_counter()
+        hypotheses = job.translator.translate(task.lines, job.search)
+        say(f"translated in {time.perf_counter() - start:.1f} s")
+        if writer:
+            writer.write(hypotheses)
+    _show(job.judge.scores(task, hypotheses), job.judge.format)
+
+
+def _show(scores: Sequence[Score], format_: Format) -> None:
+    if format_ == "json":
+        _print_json([score.record for score in scores])
+        return
+    width = max(len(score.name) for score in scores)
+    for name, value, signature, record in scores:
+        parts = [f"{name:<{width}} = {value:.2f}", record.get("verbose_score", ""), signature]
+        print("  ".join(filter(None, parts)))
+
+
+def _print_json(records: Sequence[Mapping[str, object]]) -> None:
+    print(json.dumps(records, indent=1, ensure_ascii=False))
+
+
+def _widths(beams: str) -> list[int]:
+    """Return the beam widths that a list such as 1,2,5 names, each once."""
+    parts = [part.strip() for part in beams.split(",")] if beams else []
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise OptionError(f"--beams {beams}: expected whole numbers from 1 on with commas between; write 1,2,5,10,20")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _picture(path: Path) -> Path:
+    """Refuse a place for the plot before hours are spent on what is drawn there."""
+    if path.suffix not in PICTURES:
+        raise OptionError(f"--output {path}: the plot of --beams is one of {', '.join(PICTURES)}; name it so")
+    if not path.parent.is_dir():
+        raise OptionError(f"--output {path}: there is no folder {path.parent}; create it first")
+    return path
+
+
+def _sweep(job: Job, widths: Sequence[int], picture: Path) -> None:
+    """Print a row per beam width as soon as it is known, then the signatures, and draw the plot."""
+    from nmt.inspect import beams
+
+    task, judge = job.task, job.judge
+    as_text = judge.format == "text"
+    say(f"translating {len(task.lines):,} lines of {task.name}, beams {', '.join(map(str, widths))}")
+    rows: list[beams.Width] = []
+    translate = job.translator.translate_block
+    for row in beams.sweep(translate, task.lines, job.search, widths, lambda texts: judge.scores(task, texts)):
+        if as_text and not rows:
+            print(beams.header([score.name for score in row.scores]))
+        if as_text:
+            print(beams.line(row, len(task.lines)), flush=True)
+        rows.append(row)
+    if as_text:
+        print("\n".join(f"{score.name:<5}  {score.signature}" for score in rows[0].scores))
+    else:
+        _print_json([record for row in rows for record in beams.records(row)])
+    beams.plot(rows, picture, f"{task.name}, {len(task.lines):,} lines")
+    say(f"plot {picture}")

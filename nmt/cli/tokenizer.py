@@ -1,0 +1,107 @@
+"""`nmt tokenizer`: learn a tokenizer from text, and see what it makes of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nmt.tokenizer import Tokenizer
+
+app = typer.Typer(
+    help="Learn a tokenizer from text, and see what it makes of text.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Files = Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Text; stdin when none is named.")]
+Model = Annotated[Path, typer.Option("-m", "--model", help="A tokenizer's file, or a folder with tokenizer.model.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="The file to write; stdout when none is named.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
+Ids = Annotated[bool, typer.Option("--ids", help="Numbers instead of pieces.")]
+
+
+@app.command("train")
+def train(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
+    files: Files = None,
+    kind: Annotated[str | None, typer.Option("--type", help="unigram, bpe, char or word; default unigram.")] = None,
+    vocab_size: Annotated[str | None, typer.Option(help="Pieces; default auto: grows with the text.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A key of the config, as tokenizer.byte_fallback=false."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Learn a tokenizer from the lines of text files."""
+    from nmt import vocabulary
+    from nmt.configfile import load_config
+    from nmt.errors import OptionError
+    from nmt.sealed import replace_file
+
+    if output.exists() and not force:
+        raise OptionError(f"{output}: exists; use --force")
+    config = load_config(None, settings or (), {"tokenizer.type": kind, "tokenizer.vocab_size": vocab_size}).tokenizer
+    replace_file(output, vocabulary.train((line for block in _blocks(files) for line in block), config))
+
+
+@app.command("encode")
+def encode(model: Model, files: Files = None, output: Output = None, ids: Ids = False, force: Force = False) -> None:
+    """Write each line of text as pieces, with a space between them."""
+    tokenizer = _load(model)
+
+    def write(line: list[int]) -> str:
+        return " ".join(map(str, line) if ids else tokenizer.pieces(line))
+
+    _filter(lambda lines: map(write, tokenizer.encode(lines)), files, output, force=force)
+
+
+@app.command("decode")
+def decode(model: Model, files: Files = None, output: Output = None, ids: Ids = False, force: Force = False) -> None:
+    """Write each line of pieces as text."""
+    from nmt.errors import DataError
+
+    tokenizer = _load(model)
+
+    def read(line: str) -> list[int]:
+        pieces = [piece for piece in line.split(" ") if piece]
+        if not ids:
+            return tokenizer.ids(pieces)
+        if wrong := next((piece for piece in pieces if not (piece.isascii() and piece.isdigit())), None):
+            raise DataError(f"{wrong[:40]}: not the number of a piece; leave out --ids to decode pieces")
+        return list(map(int, pieces))
+
+    _filter(lambda lines: tokenizer.decode(list(map(read, lines))), files, output, force=force)
+
+
+def _load(model: Path) -> Tokenizer:
+    from nmt.tokenizer import Tokenizer
+
+    return Tokenizer.load(model / "tokenizer.model" if model.is_dir() else model)
+
+
+def _blocks(files: list[Path] | None) -> Iterator[list[str]]:
+    """Yield the lines of the files, or of stdin, as they come."""
+    from nmt.text import open_text, read_blocks, standard_input
+
+    if not files:
+        yield from read_blocks(standard_input(), "stdin")
+    for file in files or []:
+        with open_text(file) as stream:
+            yield from read_blocks(stream, str(file))
+
+
+def _filter(
+    change: Callable[[list[str]], Iterable[str]], files: list[Path] | None, output: Path | None, *, force: bool
+) -> None:
+    """Write one line for each line."""
+    from nmt.output import Writer, open_output, standard_output
+
+    to_stdout = nullcontext(Writer(standard_output(), "stdout"))
+    with open_output(output, files or [0], force=force) if output else to_stdout as writer:
+        for block in _blocks(files):
+            writer.write(change(block))

@@ -1,0 +1,106 @@
+"""`nmt train`: options in, a run folder out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+STARTED = time.monotonic()  # --max-time bounds the whole command
+CONFIGS = (".yaml", ".yml")
+
+What = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG.yaml | CORPUS ...]",
+        help="A config; or two aligned files (source first), train.{lang}, TSV, JSONL, a Parquet folder, hf:NAME.",
+    ),
+]
+Preset = Annotated[
+    Literal["tiny", "small", "base", "big", "rnnsearch", "luong", "gnmt"] | None,
+    typer.Option(help="Shape of the model."),
+]
+
+
+def train(
+    what: What = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN", help="The run folder.")] = None,
+    valid: Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Validation corpus, once per file.")] = None,
+    test: Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Test corpus, once per file.")] = None,
+    source_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the source.")] = None,
+    target_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the target.")] = None,
+    preset: Preset = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.SUB=VALUE", help="Any option of configs/reference.yaml.")
+    ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", metavar="MODEL", help="Start from another model's weights.")
+    ] = None,
+    batch_tokens: Annotated[str | None, typer.Option(metavar="N|auto", help="Ceiling on rows x longest side.")] = None,
+    max_steps: Annotated[str | None, typer.Option(metavar="N", help="Optimizer steps.")] = None,
+    max_epochs: Annotated[str | None, typer.Option(metavar="N", help="Passes over the corpus.")] = None,
+    max_time: Annotated[str | None, typer.Option(metavar="TIME", help="Of the whole command: 90s, 45m, 6h.")] = None,
+    patience: Annotated[str | None, typer.Option(metavar="N", help="Validations without a better score.")] = None,
+    device: Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="auto: fp32 on CPU, bf16 on GPU.")
+    ] = None,
+    threads: Annotated[str | None, typer.Option(metavar="N", help="CPU threads; 0: as many as cores.")] = None,
+    seed: Annotated[str | None, typer.Option(metavar="N", help="Of weights, order, dropout.")] = None,
+    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Of the text files.")] = None,
+    bad_utf8: Annotated[
+        Literal["error", "replace", "drop"] | None, typer.Option(help="What undecodable bytes do.")
+    ] = None,
+) -> None:
+    """Train a tokenizer and a model. The same command again resumes; a finished run says so."""
+    words = list(what or [])
+    flags: dict[str, Any] = {
+        "data.valid": valid, "data.test": test, "data.source_lang": source_lang, "data.target_lang": target_lang,
+        "data.encoding": encoding, "data.bad_utf8": bad_utf8, "model.preset": preset,
+        "training.batch_tokens": batch_tokens, "training.max_steps": max_steps, "training.max_epochs": max_epochs,
+        "training.max_time": max_time, "training.patience": patience, "training.device": device,
+        "training.precision": precision, "training.threads": threads, "training.seed": seed,
+    }  # fmt: skip
+    config_path, run = _choose(words, flags)
+    from nmt.configfile import load_config
+
+    config = load_config(config_path, settings or (), flags)
+    if not config.data.train:
+        from nmt.errors import OptionError
+
+        raise OptionError(f"{config_path or 'config'}: data.train names no corpus; give one")
+
+    from nmt.training.run import Request, train, with_model_of
+
+    if start_from is not None:
+        config = with_model_of(config, start_from)
+    command = shlex.join(["nmt", *sys.argv[1:]])
+    train(Request(config, output or Path("runs") / run, start_from, command, STARTED, sys.stderr))
+
+
+def _choose(words: list[str], flags: dict[str, Any]) -> tuple[Path | None, str]:
+    """Return the config file that is meant and the name of the run; corpora named as arguments go into `flags`."""
+    from nmt.configfile import shipped
+    from nmt.errors import OptionError
+
+    configs = [word for word in words if word.endswith(CONFIGS)]
+    if len(configs) > 1 or (configs and len(words) > 1):
+        raise OptionError(f"{words[1]}: a config names its own corpora; give one config, or corpora alone")
+    if words and not configs:
+        flags["data.train"] = words
+        return None, _stem(words[0])
+    path = Path(configs[0]) if configs else Path("nmt.yaml")
+    if not configs and not path.exists():
+        path = shipped("configs", "phrasebook.yaml")
+    return path, path.stem
+
+
+def _stem(corpus: str) -> str:
+    """Return the name of a run on a corpus: the first part of its file's name, or of the name on the hub."""
+    name = re.split(r"[@#]", corpus.removeprefix("hf:"))[0].rstrip("/").split("/")[-1]
+    return re.split(r"[.:]", name)[0] or "run"

@@ -1,0 +1,171 @@
+"""`nmt translate`: parses the options, opens both ends and hands over; it knows nothing of how lines are translated."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+
+from nmt.cli import options as shared
+from nmt.errors import DataError, ModelError, OptionError
+
+if TYPE_CHECKING:
+    from nmt.config import SearchConfig
+    from nmt.output import Writer
+
+
+def _check_size(value: str) -> str:
+    if value != "auto" and not (value.isascii() and value.isdigit() and int(value)):
+        raise typer.BadParameter(f"{value} is neither a number of tokens nor auto")
+    return value
+
+
+Files = Annotated[list[Path] | None, typer.Argument(metavar="[FILE ...]", help="Texts, gzipped or not; none: stdin.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Where to write; none: stdout.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
+Beam = Annotated[int | None, typer.Option("-b", "--beam-size", min=1, help="Hypotheses kept; 1: greedy.")]
+Penalty = Annotated[float | None, typer.Option("--length-penalty", min=0, help="GNMT's alpha; 0: none.")]
+Best = Annotated[int | None, typer.Option("--n-best", min=1, help="Translations per line, at most the beam size.")]
+Size = Annotated[
+    str, typer.Option("--batch-tokens", metavar="N|auto", callback=_check_size, help="Sentences times longest source.")
+]
+Ratio = Annotated[float | None, typer.Option("--max-length-ratio", min=0.01, help="Longest output: ratio x source ...")]
+Offset = Annotated[int | None, typer.Option("--max-length-offset", min=0, help="... plus these tokens.")]
+Shortest = Annotated[int | None, typer.Option("--min-length", min=0, help="Shortest output, in tokens.")]
+Ngram = Annotated[int | None, typer.Option("--no-repeat-ngram", min=0, help="No n-gram of tokens twice; 0: off.")]
+Prefix = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="What every translation begins with.")]
+Sample = Annotated[bool, typer.Option("--sample", help="Draw translations instead of searching for the best.")]
+TopK = Annotated[int | None, typer.Option("--top-k", min=0, help="Draw from the k likeliest tokens; 0: all.")]
+TopP = Annotated[float | None, typer.Option("--top-p", min=1e-9, max=1, help="Draw from the likeliest of this mass.")]
+Heat = Annotated[float | None, typer.Option("--temperature", min=1e-9, help="Divides the logits before drawing.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of drawing.")]
+Scores = Annotated[bool, typer.Option("--scores", help="Add the score of each translation.")]
+Alignments = Annotated[bool, typer.Option("--alignments", help="Add word alignments, source-target, from 0.")]
+Format = Annotated[Literal["text", "tsv", "jsonl"], typer.Option("--format", help="Of the output.")]
+BadUtf8 = Annotated[Literal["replace", "error"], typer.Option("--bad-utf8", help="What undecodable bytes do.")]
+Unbuffered = Annotated[bool, typer.Option("--unbuffered", help="Write line by line.")]
+Stats = Annotated[bool, typer.Option("--stats", help="Tell counts and speed on stderr at the end.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No notes and no warnings.")]
+
+
+def translate(
+    files: Files = None,
+    model: shared.Model = None,
+    output: Output = None,
+    force: Force = False,
+    beam_size: Beam = None,
+    length_penalty: Penalty = None,
+    n_best: Best = None,
+    batch_tokens: Size = "auto",
+    max_length_ratio: Ratio = None,
+    max_length_offset: Offset = None,
+    min_length: Shortest = None,
+    no_repeat_ngram: Ngram = None,
+    prefix: Prefix = "",
+    sample: Sample = False,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    temperature: Heat = None,
+    seed: Seed = None,
+    scores: Scores = False,
+    alignments: Alignments = False,
+    format_: Format = "text",
+    encoding: shared.Encoding = "utf-8",
+    bad_utf8: BadUtf8 = "replace",
+    max_line_bytes: shared.MaxLineBytes = 64 << 20,
+    unbuffered: Unbuffered = False,
+    stats: Stats = False,
+    device: shared.Device = "auto",
+    precision: shared.Precision = "auto",
+    threads: shared.Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Translate lines from FILEs or stdin to stdout: one line out for each line in."""
+    say = shared.speaker("translate", quiet=quiet)
+    path = shared.find_model(model, say)
+    flags = {
+        "beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "min_length": min_length,
+        "max_length_ratio": max_length_ratio, "max_length_offset": max_length_offset, "sample": sample or None,
+        "no_repeat_ngram": no_repeat_ngram, "top_k": top_k, "top_p": top_p, "temperature": temperature, "seed": seed,
+        "batch_tokens": None if batch_tokens == "auto" else int(batch_tokens),
+    }  # fmt: skip
+    search = _search_options(path, flags)
+    sources = _checked(files or [Path("-")], say)
+    with _as_filter(), _open(output, sources, force=force, unbuffered=unbuffered) as writer:
+        from nmt.stream import Job, TextOptions, Translator, translate_files  # torch: only when the options are right
+
+        translator = Translator.load(path, device=device, precision=precision, threads=threads)
+        search = translator.fill_device(search) if batch_tokens == "auto" else search
+        job = Job(search, TextOptions(encoding, bad_utf8, max_line_bytes), format_, scores, alignments, prefix)
+        try:
+            done = translate_files(translator, sources, writer, job, lambda text: say(f"warning: {text}"))
+        except KeyboardInterrupt:
+            say(f"interrupted after {writer.lines} lines")
+            raise
+    if stats:
+        print(f"nmt translate: {done}", file=sys.stderr)
+
+
+def _search_options(path: Path, flags: Mapping[str, object]) -> SearchConfig:
+    """Return the search options of the model's run, changed by the flags that were given."""
+    from nmt.configfile import load_config
+
+    file = shared.run_of(path) / "config.yaml"
+    try:
+        load_config(file)
+    except (OptionError, DataError) as error:
+        raise ModelError(f"{error} (this is not as nmt train wrote it)") from error
+    return load_config(file, flags={f"search.{key}": value for key, value in flags.items()}).search
+
+
+def _checked(sources: Sequence[Path], say: Callable[[str], None]) -> Sequence[Path]:
+    """Refuse what cannot be read before the first line is translated; say what a terminal waits for."""
+    from nmt.text import open_text, standard_input
+
+    for path in sources:
+        if str(path) == "-":
+            standard_input()
+        elif not path.exists() or path.is_file() or path.is_dir():  # looking into a pipe would empty it
+            with open_text(path):
+                pass
+    if Path("-") in sources and sys.stdin.isatty():
+        say("reading from the terminal; one sentence a line, Ctrl-D ends")
+    return sources
+
+
+def _open(
+    output: Path | None, sources: Sequence[Path], *, force: bool, unbuffered: bool
+) -> AbstractContextManager[Writer]:
+    from nmt.output import Writer, open_output, standard_output
+
+    if output is None:
+        return nullcontext(Writer(standard_output(), "stdout", unbuffered=unbuffered))
+    inputs = [0 if str(path) == "-" else path for path in sources]
+    return open_output(output, inputs, force=force, unbuffered=unbuffered)
+
+
+@contextmanager
+def _as_filter() -> Iterator[None]:
+    """Behave as other filters do: a closed pipe ends it quietly, SIGTERM after tidying up."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGPIPE"):
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGTERM)}
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

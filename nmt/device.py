@@ -1,0 +1,93 @@
+"""Where and in which precision the arithmetic runs; it knows nothing of models or training."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+
+from nmt.errors import OptionError
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of malloc.h
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Compute(NamedTuple):
+    """A device and the precision of its matrix products; weights are fp32 everywhere."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return a context in which matrix products run in the chosen precision."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+
+def compute(device: str = "auto", precision: str = "auto", threads: int = 0) -> Compute:
+    """Set the number of threads (0: all cores of this process) and choose device and precision.
+
+    Raises OptionError for a device that is not there or cannot do the precision.
+    """
+    torch.set_num_threads(threads or _cores())
+    chosen = torch.device(_best_device() if device == "auto" else device)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise OptionError(f"--device {device}: not on this machine; use --device auto")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise OptionError(f"--device {device}: not on this machine; use --device auto")
+    if chosen.type == "cpu":
+        _use_fast_fp32_products()
+        _keep_freed_memory()
+    if precision == "auto":
+        precision = "bf16" if chosen.type == "cuda" else "fp32"
+    if precision == "fp16" and chosen.type == "cpu":
+        raise OptionError("--precision fp16: for GPUs only; use bf16 or fp32 on a CPU")
+    if precision == "bf16" and chosen.type == "cpu" and not _has_bf16():
+        precision = "fp32"  # emulated bf16 is several times slower and no better
+    return Compute(chosen, PRECISIONS.get(precision, torch.float32))
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _cores() -> int:
+    """Return the cores this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _has_bf16() -> bool:
+    # Built without oneDNN there is no such operator to ask.
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # type: ignore[no-untyped-call]
+
+
+def _use_fast_fp32_products() -> None:
+    """Route fp32 products through oneDNN where that keeps fp32's accuracy.
+
+    oneDNN is about twice as fast as MKL on AMD; on CPUs with AMX the same setting computes in bf16, which the product
+    below shows, and MKL stays.
+    """
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(64, 64, generator=generator) for _ in range(2))
+    exact = (left.double() @ right.double()).float()
+    torch.set_float32_matmul_precision("medium")
+    if float((left @ right - exact).norm() / exact.norm()) > 1e-6:
+        torch.set_float32_matmul_precision("highest")
+
+
+def _keep_freed_memory() -> None:
+    """Let the allocator of glibc keep what tensors free, instead of handing it back and faulting it in again.
+
+    A training step frees and takes hundreds of tensors of megabytes; each page of them costs a fault otherwise.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_TOP_PAD, 2**26)

@@ -1,0 +1,1 @@
+"""Ways to see what a model does: tables and pictures from translations; it knows nothing of training."""

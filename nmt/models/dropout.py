@@ -1,0 +1,35 @@
+"""Dropout that is cheap on a CPU; it knows nothing of where it is used."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEVELS = 256  # the chance is rounded to a byte's fineness
+
+
+class Dropout(nn.Module):
+    """Sets features to zero with a chance, in training only, and scales the others up (Srivastava et al. 2014).
+
+    On a CPU the mask is made of random bytes, eight out of one draw: torch's own draws a number per feature, which
+    took a sixth of a training step.
+    """
+
+    def __init__(self, chance: float) -> None:
+        super().__init__()
+        self.chance = chance
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return a tensor of the shape of `inputs`."""
+        return dropout(inputs, self.chance) if self.training else inputs
+
+
+def dropout(inputs: Tensor, chance: float) -> Tensor:
+    """Return `inputs` with each feature dropped by `chance`, the others scaled so that the mean stays."""
+    dropped = min(round(chance * LEVELS), LEVELS - 1)
+    if inputs.device.type != "cpu" or not dropped:
+        return F.dropout(inputs, chance)
+    draws = torch.empty(-(-inputs.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+    kept = draws.view(torch.uint8)[: inputs.numel()].view(inputs.shape) >= dropped
+    return inputs * kept.to(inputs.dtype).mul_(LEVELS / (LEVELS - dropped))

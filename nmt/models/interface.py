@@ -1,0 +1,92 @@
+"""What search and training know of a model, and nothing more: memory belongs to the sentence, state to a hypothesis.
+
+Every tensor of a memory is (batch, ...), every tensor of a state (batch, beam, ...). Both are NamedTuples and may
+nest. The one exception is a `Cache`, which stays where it is while hypotheses are reordered: beside it the state holds
+an `ancestry` table that says in which beam slot each past step of a hypothesis was written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from nmt.batches import Padded
+
+Memory = TypeVar("Memory")
+State = TypeVar("State")
+Tree = TypeVar("Tree")
+
+
+class Cache(NamedTuple):
+    """Preallocated keys and values of all past steps; `select` leaves it alone, `take` picks its batch rows."""
+
+    tensors: tuple[Tensor, ...]  # each (batch, ...)
+
+
+class Seq2Seq(Protocol[Memory, State]):
+    """An encoder-decoder over token ids."""
+
+    def __call__(self, source: Padded, target: Tensor) -> Tensor:
+        """Teacher forcing: logits (batch, time, vocab) for target inputs (batch, time) that begin with BOS."""
+        ...
+
+    def encode(self, source: Padded) -> Memory:
+        """Return what the decoder reads of the source, a NamedTuple of (batch, ...); read-only afterwards."""
+        ...
+
+    def start(self, memory: Memory, beam: int, length: int) -> State:
+        """Return the state before the first token, dense (batch, beam, ...), with room for `length` steps."""
+        ...
+
+    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        """Read one token (batch, beam) per hypothesis and return logits (batch, beam, vocab) and the next state."""
+        ...
+
+    def attention(self, source: Padded, target: Tensor) -> dict[str, Tensor]:
+        """Attention weights by teacher forcing, each (batch, layer, head, query, key).
+
+        Keys are "cross", "encoder", "decoder" for the Transformer, "cross" alone (one layer, one head) for the
+        recurrent models, none for a model without attention.
+        """
+        ...
+
+
+def _map(tree: Any, function: Any, cache: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, Cache):
+        return cache(tree)
+    items = [_map(item, function, cache) for item in tree]
+    return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+
+
+def select(state: State, parents: Tensor) -> State:
+    """Return the state in which hypothesis k of a sentence continues what hypothesis `parents[b, k]` was.
+
+    `parents` is (batch, beam) int64. Tensors are gathered along the beam; a Cache is handed on untouched.
+    """
+
+    def reorder(tensor: Tensor) -> Tensor:  # (batch, beam, ...)
+        index = parents.view(parents.shape + (1,) * (tensor.dim() - 2)).expand(parents.shape + tensor.shape[2:])
+        return tensor.gather(1, index)
+
+    selected: State = _map(state, reorder, lambda cache: cache)
+    return selected
+
+
+def take(tree: Tree, rows: Tensor) -> Tree:
+    """Return memory or state of only the batch rows `rows` (int64): sentences leave the batch."""
+
+    def pick(tensor: Tensor) -> Tensor:
+        return tensor.index_select(0, rows)
+
+    taken: Tree = _map(tree, pick, lambda cache: Cache(tuple(map(pick, cache.tensors))))
+    return taken
+
+
+def source_mask(source: Padded) -> Tensor:
+    """Return (batch, length) bool, True where a token stands and False on padding, on the device of the ids."""
+    positions = torch.arange(source.ids.shape[1])
+    return (positions < source.lengths[:, None]).to(source.ids.device, non_blocking=True)

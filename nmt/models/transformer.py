@@ -1,0 +1,134 @@
+"""The Transformer (arXiv 1706.03762) with its incremental decoder; it knows nothing of search, training or text.
+
+While decoding, keys and values are written once into a preallocated cache, at the slot of the hypothesis that read the
+token, and never move. A hypothesis finds its past through `ancestry`, which says for each step in which slot it was
+written; so reordering the beam costs one gather of small integers, whatever the number of layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from nmt.batches import Padded
+from nmt.config import TransformerConfig
+from nmt.models.attention import Mask, Pairs, causal_mask, mask
+from nmt.models.dropout import Dropout
+from nmt.models.interface import Cache, source_mask
+from nmt.models.layers import DecoderLayer, EncoderLayer, Maps, Slots, Surroundings
+from nmt.models.positions import POSITIONS, Rotation
+from nmt.models.weights import Embeddings, Vocabularies
+
+
+class TransformerMemory(NamedTuple):
+    """What the decoder reads of the source: each layer's keys and values, computed once."""
+
+    pairs: tuple[Pairs, ...]  # one per decoder layer, each of (batch, head, source, head_dim)
+    additive: Tensor  # (batch, head or 1, 1, source)
+
+
+class TransformerState(NamedTuple):
+    """Where each hypothesis stands and where its past is written."""
+
+    position: Tensor  # (batch, beam) int64, tokens read so far
+    ancestry: Tensor  # (batch, beam, length) int64, the beam slot of each past step, -1 for steps to come
+    cache: Cache  # per decoder layer keys, then values: (batch, head, length, beam, head_dim)
+
+
+class Transformer(nn.Module):
+    """The encoder-decoder; implements `Seq2Seq[TransformerMemory, TransformerState]`."""
+
+    def __init__(self, config: TransformerConfig, vocabularies: Vocabularies) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(vocabularies, config.dim, is_tied=config.tie_embeddings)
+        self.positions = POSITIONS[config.positions](config)
+        self.dropout = Dropout(config.dropout)
+        encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.encoder = cast("Sequence[EncoderLayer]", encoder)
+        self.decoder = cast("Sequence[DecoderLayer]", decoder)
+        is_pre = config.norm == "pre"
+        self.encoder_norm = nn.LayerNorm(config.dim) if is_pre else nn.Identity()
+        self.decoder_norm = nn.LayerNorm(config.dim) if is_pre else nn.Identity()
+
+    def forward(self, source: Padded, target: Tensor) -> Tensor:
+        """Return logits (batch, time, vocab) for target inputs (batch, time)."""
+        return self._decode(self.encode(source), target, None)
+
+    def encode(self, source: Padded) -> TransformerMemory:
+        """Run the encoder and project its output to the keys and values of every decoder layer."""
+        return self._encode(source, None)
+
+    def start(self, memory: TransformerMemory, beam: int, length: int) -> TransformerState:
+        """Allocate the cache; `length` steps are all it can ever hold."""
+        self.positions.grow(length)
+        keys = memory.pairs[0].keys  # (batch, head, source, head_dim)
+        batch, heads, _, width = keys.shape
+        cache = tuple(keys.new_zeros(batch, heads, length, beam, width) for _ in range(2 * len(self.decoder)))
+        position = torch.zeros(batch, beam, dtype=torch.int64, device=keys.device)
+        return TransformerState(position, position.new_full((batch, beam, length), -1), Cache(cache))
+
+    def step(
+        self, tokens: Tensor, state: TransformerState, memory: TransformerMemory
+    ) -> tuple[Tensor, TransformerState]:
+        """Return logits (batch, beam, vocab) and the next state; the cache of `state` is written in place."""
+        hidden, rotation = self._embed(self.embeddings.target, tokens, state.position)
+        slot = torch.arange(tokens.shape[1], device=tokens.device)
+        own = slot.expand_as(tokens)[..., None]  # (batch, beam, 1)
+        ancestry = state.ancestry.scatter(2, state.position[..., None], own)
+        slots = self._slots(state.position, ancestry, rotation)
+        source = Mask(memory.additive)
+        cached = zip(state.cache.tensors[::2], state.cache.tensors[1::2], strict=True)
+        for layer, (keys, values), pairs in zip(self.decoder, cached, memory.pairs, strict=True):
+            hidden = layer.step(hidden, Pairs(keys, values), slots, pairs, source)
+        logits: Tensor = self.embeddings.output(self.decoder_norm(hidden))
+        return logits, TransformerState(state.position + 1, ancestry, state.cache)
+
+    def attention(self, source: Padded, target: Tensor) -> dict[str, Tensor]:
+        """Return "cross", "encoder" and "decoder" weights, (batch, layer, head, query, key)."""
+        maps = Maps([], [], [])
+        self._decode(self._encode(source, maps), target, maps)
+        return {name: torch.stack(layers, dim=1) for name, layers in maps._asdict().items()}
+
+    def _encode(self, source: Padded, maps: Maps | None) -> TransformerMemory:
+        length = source.ids.shape[1]
+        self.positions.grow(length)
+        position = torch.arange(length, device=source.ids.device)
+        hidden, rotation = self._embed(self.embeddings.source, source.ids, position)
+        visible = source_mask(source)[:, None]
+        around = Surroundings(mask(visible, self.config.heads, hidden.dtype), rotation, maps and maps.encoder)
+        for layer in self.encoder:
+            hidden = layer(hidden, around)
+        encoded = self.encoder_norm(hidden)
+        return TransformerMemory(tuple(layer.cross.pairs(encoded) for layer in self.decoder), around.mask.additive)
+
+    def _decode(self, memory: TransformerMemory, target: Tensor, maps: Maps | None) -> Tensor:
+        length = target.shape[1]
+        self.positions.grow(length)
+        hidden, rotation = self._embed(self.embeddings.target, target, torch.arange(length, device=target.device))
+        source = Mask(memory.additive)
+        around = Surroundings(causal_mask(length, hidden), rotation, maps and maps.decoder, maps and maps.cross)
+        for layer, pairs in zip(self.decoder, memory.pairs, strict=True):
+            hidden = layer(hidden, pairs, source, around)
+        logits: Tensor = self.embeddings.output(self.decoder_norm(hidden))
+        return logits
+
+    def _embed(self, table: nn.Embedding, ids: Tensor, position: Tensor) -> tuple[Tensor, Rotation | None]:
+        added, rotation = self.positions(position)
+        hidden = table(ids) * self.config.dim**0.5  # (batch, query, dim); scaled as in section 3.4
+        return self.dropout(hidden if added is None else hidden + added), rotation
+
+    def _slots(self, position: Tensor, ancestry: Tensor, rotation: Rotation | None) -> Slots:
+        """Prepare one step, once for all layers; `ancestry` already names the slots written now."""
+        batch, beam, length = ancestry.shape
+        # Reading a number back costs nothing on the CPU; a GPU would wait for it, so there all steps are looked at.
+        live = int(position.max()) + 1 if position.device.type == "cpu" else length
+        slot = torch.arange(beam, device=position.device)
+        visible = (ancestry[:, :, :live, None] == slot).flatten(2)  # (batch, beam, live * beam)
+        row = torch.arange(batch, device=position.device)[:, None]
+        seen = mask(visible, self.config.heads, self.embeddings.target.weight.dtype)
+        return Slots((row, position, slot[None]), live, seen, rotation)

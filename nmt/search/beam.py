@@ -1,0 +1,212 @@
+"""The one search loop, which extends the hypotheses of a batch of sentences; it knows no model beyond its interface.
+
+Steps count from 0: step t reads the token before place t and chooses the one that stands there. The log-probability
+of a hypothesis is never masked or truncated: rules only take candidates away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nmt.batches import BOS, EOS, PAD, UNK, Padded
+from nmt.config import SearchConfig
+from nmt.models.interface import Memory, Seq2Seq, State, select, take
+from nmt.search.hypotheses import Candidates, Hypothesis, Requests, Strategy, length_penalty
+
+FREE = -1  # in `Plan.forced`: any token may stand here
+LIVE_SHARE = 0.75  # of the sentences in the batch; with fewer still unfinished, the finished ones leave
+POLL = {"cuda": 8, "mps": 8}  # steps between two looks at what has finished: there each look waits for the device
+NEVER = float("-inf")
+
+
+class Plan(NamedTuple):
+    """What is known before the first step, per sentence of the whole batch."""
+
+    forced: Tensor  # (batch, steps) int64: a prefix, then FREE, then the EOS that ends the longest output
+    is_forced: list[bool]  # per step: whether it is forced for any sentence; asked on the host, without a sync
+    ceilings: Tensor  # (batch,) length penalty of the longest output
+    min_length: int  # tokens
+    no_repeat_ngram: int  # tokens; 0: off
+    allow_unk: bool
+
+
+class Finished(NamedTuple):
+    """The best finished hypotheses of each sentence, best first."""
+
+    tokens: Tensor  # (batch, beam, 1 + steps) int64: BOS w1 .. wn EOS, then anything
+    log_probabilities: Tensor  # (batch, beam) nats
+    scores: Tensor  # (batch, beam); -inf: not there yet
+
+
+class Beams(NamedTuple):
+    """All that belongs to the sentences still in the batch."""
+
+    rows: Tensor  # (batch,) int64: their places in the whole batch
+    tokens: Tensor  # (batch, beam, 1 + steps) int64: BOS w1 .. wn, then anything
+    log_probabilities: Tensor  # (batch, beam) nats; -inf: no hypothesis here
+    finished: Finished
+    ended: Tensor  # (batch,) bool: nothing can change the result any more
+
+
+def make_plan(source: Padded, options: SearchConfig, requests: Requests) -> Plan:
+    """Return what is asked of each sentence; a prefix or `min_length` can lengthen the longest output."""
+    sizes = (source.lengths - 1).tolist()  # tokens without EOS; lengths are on the CPU
+    prefixes: Sequence[Sequence[int]] = requests.prefixes or [()] * len(sizes)
+    limits = [
+        max(int(options.max_length_ratio * size) + options.max_length_offset, options.min_length, len(prefix))
+        for size, prefix in zip(sizes, prefixes, strict=True)
+    ]
+    forced = torch.full((len(limits), max(limits) + 1), FREE)
+    for row, (limit, prefix) in enumerate(zip(limits, prefixes, strict=True)):
+        forced[row, : len(prefix)] = torch.tensor(prefix, dtype=torch.int64)
+        forced[row, limit] = EOS
+    ceilings = torch.tensor([length_penalty(limit + 1, options.length_penalty) for limit in limits])
+    ceilings = ceilings * (1 + 1e-6)  # rounding errors never end a search
+    return Plan(
+        forced.to(source.ids.device, non_blocking=True),
+        (forced != FREE).any(0).tolist(),
+        ceilings.to(source.ids.device, non_blocking=True),
+        options.min_length,
+        options.no_repeat_ngram,
+        requests.allow_unk,
+    )
+
+
+def explore(
+    model: Seq2Seq[Memory, State], source: Padded, options: SearchConfig, plan: Plan, strategy: Strategy
+) -> list[list[Hypothesis]]:
+    """Return the `n_best` hypotheses of each sentence, best first; fewer only where the rules allow no more.
+
+    Logits that `model.step` returns are overwritten.
+    """
+    batch, steps = plan.forced.shape
+    beams = _begin(batch, steps, options, source.ids.device)
+    memory = model.encode(source)
+    state = model.start(memory, beams.tokens.shape[1], steps)
+    found: list[list[Hypothesis]] = [[] for _ in range(batch)]
+    period = POLL.get(source.ids.device.type, 1)
+    for step in range(steps):
+        logits, state = model.step(beams.tokens[:, :, step], state, memory)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums of half precision drift
+        offsets = beams.log_probabilities - logits.logsumexp(-1)  # (batch, beam)
+        candidates = strategy(_obey(logits, beams, plan, step), offsets, beams.rows, step)
+        parents, beams = _advance(beams, candidates, step, options)
+        beams = beams._replace(ended=beams.ended | _is_settled(beams, plan, options))
+        state = select(state, parents)
+        if (step + 1) % period and step + 1 < steps:
+            continue
+        ended = beams.ended.tolist()  # the only host sync, with what follows from it
+        live = [row for row, is_ended in enumerate(ended) if not is_ended]
+        if len(live) < LIVE_SHARE * len(ended):
+            _collect(beams, options, found)
+            if not live:
+                break
+            memory, state, beams = take((memory, state, beams), torch.tensor(live, device=source.ids.device))
+    return found
+
+
+def best_first(logits: Tensor, offsets: Tensor, rows: Tensor, step: int) -> Candidates:
+    """Return the 2K best continuations of K hypotheses, best first: beam search's strategy.
+
+    A hypothesis has one EOS, so K of the 2K can go on even if half of them end; and no hypothesis need offer more than
+    its K + 1 best, its EOS among them.
+    """
+    batch, beam, vocabulary = logits.shape
+    top, tokens = logits.topk(min(beam + 1, vocabulary))  # (batch, beam, width)
+    width = top.shape[2]
+    totals, places = (top + offsets[:, :, None]).flatten(1).topk(min(2 * beam, beam * width))  # (batch, 2 beam)
+    return Candidates(places // width, tokens.flatten(1).gather(1, places), totals)
+
+
+def _begin(batch: int, steps: int, options: SearchConfig, device: torch.device) -> Beams:
+    beam = options.n_best if options.sample else options.beam_size
+    tokens = torch.full((batch, beam, 1 + steps), BOS, device=device)
+    log_probabilities = torch.zeros(batch, beam, device=device)
+    if not options.sample:
+        log_probabilities[:, 1:] = NEVER  # all hypotheses are still the same one: only one of them may go on
+    nothing = torch.full((batch, beam), NEVER, device=device)
+    return Beams(
+        torch.arange(batch, device=device),
+        tokens,
+        log_probabilities,
+        Finished(tokens, nothing, nothing),
+        torch.zeros(batch, dtype=torch.bool, device=device),
+    )
+
+
+def _obey(logits: Tensor, beams: Beams, plan: Plan, step: int) -> Tensor:
+    """Return logits (batch, beam, vocab) with -inf for every token that may not stand here; the old are overwritten."""
+    forced = plan.forced[:, step][beams.rows, None, None]  # (batch, 1, 1)
+    alone = _keep(logits, forced) if plan.is_forced[step] else logits
+    for token in (PAD, BOS) if plan.allow_unk else (PAD, BOS, UNK):
+        logits[:, :, token] = NEVER
+    if step < plan.min_length:
+        logits[:, :, EOS] = NEVER
+    if 0 < plan.no_repeat_ngram <= step:
+        _forbid_repeats(logits, beams.tokens[:, :, 1 : step + 1], plan.no_repeat_ngram)
+    return torch.where(forced == FREE, logits, alone) if plan.is_forced[step] else logits
+
+
+def _keep(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return a copy of logits (batch, beam, vocab) with -inf for all but one token (batch, 1, 1) of each sentence."""
+    vocabulary = torch.arange(logits.shape[2], device=logits.device)
+    return logits.masked_fill(vocabulary != tokens, NEVER)
+
+
+def _forbid_repeats(logits: Tensor, history: Tensor, n: int) -> None:
+    """Forbid the tokens that would complete an n-gram which `history` (batch, beam, time) already has."""
+    windows = history.unfold(2, n, 1)  # (batch, beam, time - n + 1, n)
+    last = history[:, :, history.shape[2] - (n - 1) :]  # (batch, beam, n - 1)
+    is_repeat = (windows[..., :-1] == last[:, :, None]).all(-1)
+    logits.scatter_(2, windows[..., -1].where(is_repeat, PAD), NEVER)
+
+
+def _advance(beams: Beams, candidates: Candidates, step: int, options: SearchConfig) -> tuple[Tensor, Beams]:
+    """Return the parents (batch, beam) of the hypotheses that go on, and the beams in which they do.
+
+    Of the first `beam` candidates those that end are finished; of all others the best `beam` go on.
+    """
+    beam = beams.tokens.shape[1]
+    parents, tokens, totals = candidates
+    histories = select(beams.tokens, parents)  # (batch, candidates, 1 + steps)
+    histories[:, :, step + 1] = tokens
+    is_end = tokens == EOS
+
+    is_new = is_end[:, :beam] & ~beams.ended[:, None]
+    scores = totals[:, :beam] / length_penalty(step + 1, options.length_penalty)
+    new = Finished(histories[:, :beam], totals[:, :beam], scores.masked_fill(~is_new, NEVER))
+    pool = Finished(*(torch.cat(pair, dim=1) for pair in zip(beams.finished, new, strict=True)))
+    finished = select(pool, pool.scores.topk(beam).indices)
+
+    log_probabilities, best = totals.masked_fill(is_end, NEVER).topk(beam)
+    live = Beams(beams.rows, select(histories, best), log_probabilities, finished, beams.ended)
+    return parents.gather(1, best), live
+
+
+def _is_settled(beams: Beams, plan: Plan, options: SearchConfig) -> Tensor:
+    """Return (batch,) bool: `beam` hypotheses have finished, or no live one can overtake the last that counts.
+
+    Log-probabilities only fall, and the longest output has the mildest divisor; a beam without hypotheses is at -inf.
+    """
+    promise = beams.log_probabilities.amax(1) / plan.ceilings[beams.rows]
+    return (beams.finished.scores[:, -1] > NEVER) | (promise <= beams.finished.scores[:, options.n_best - 1])
+
+
+def _collect(beams: Beams, options: SearchConfig, found: list[list[Hypothesis]]) -> None:
+    """Write the n-best of the ended sentences to `found`."""
+    rows, ended = beams.rows.tolist(), beams.ended.tolist()
+    tokens, log_probabilities, _ = (part[:, : options.n_best].tolist() for part in beams.finished)
+    for place, row in enumerate(rows):
+        if ended[place]:
+            pairs = zip(tokens[place], log_probabilities[place], strict=True)
+            hypotheses = [_hypothesis(ids, value, options) for ids, value in pairs if value > NEVER]
+            found[row] = sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
+
+
+def _hypothesis(tokens: list[int], log_probability: float, options: SearchConfig) -> Hypothesis:
+    ids = tuple(tokens[1 : tokens.index(EOS)])
+    return Hypothesis(ids, log_probability, log_probability / length_penalty(len(ids) + 1, options.length_penalty))

@@ -1,0 +1,52 @@
+"""Drawing translations from the model instead of searching for the best; it knows nothing of models or text.
+
+The uniform numbers of a sentence come from the seed and its number alone, so that neither batch mates nor the batch
+size change a sample. Tokens are found by inverting the cumulated probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmt.config import SearchConfig
+from nmt.search.hypotheses import Candidates, Strategy
+
+
+def sampling(options: SearchConfig, numbers: Sequence[int], steps: int, device: torch.device) -> Strategy:
+    """Return the strategy that draws one continuation per hypothesis, for sentences numbered `numbers`."""
+    uniforms = _uniforms(options, numbers, steps).to(device)  # (batch, steps, samples)
+
+    def draw(logits: Tensor, offsets: Tensor, rows: Tensor, step: int) -> Candidates:
+        tokens = _draw(logits, uniforms[rows, step], options)  # (batch, samples)
+        chosen = logits.gather(2, tokens[:, :, None])[:, :, 0]
+        parents = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        return Candidates(parents, tokens, chosen + offsets)
+
+    return draw
+
+
+def _uniforms(options: SearchConfig, numbers: Sequence[int], steps: int) -> Tensor:
+    """Return (batch, steps, samples) in [0, 1); a longer batch mate only means that more of a stream is read.
+
+    NumPy's seed sequences mix all bits of both numbers; PyTorch's generator reads 32 bits of its seed.
+    """
+    streams = [np.random.default_rng((options.seed, number)) for number in numbers]
+    return torch.from_numpy(np.stack([stream.random((steps, options.n_best)) for stream in streams]))
+
+
+def _draw(logits: Tensor, uniforms: Tensor, options: SearchConfig) -> Tensor:
+    """Return one token per hypothesis, (batch, samples), from logits (batch, samples, vocab)."""
+    vocabulary = logits.shape[2]
+    values, tokens = logits.topk(min(options.top_k or vocabulary, vocabulary))  # likeliest first
+    probabilities = (values.double() / options.temperature).softmax(-1)
+    cumulated = probabilities.cumsum(-1)
+    # arXiv 1904.09751 section 3.1: the smallest set of likeliest tokens whose mass reaches top_p
+    is_kept = (cumulated - probabilities < options.top_p) & (probabilities > 0)
+    count = is_kept.sum(-1, keepdim=True).clamp(min=1)  # (batch, samples, 1)
+    mass = cumulated.gather(2, count - 1)
+    place = (cumulated <= uniforms[:, :, None] * mass).sum(-1, keepdim=True)
+    return tokens.gather(2, place.minimum(count - 1))[:, :, 0]

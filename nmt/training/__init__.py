@@ -1,0 +1,1 @@
+"""From corpora to a finished run folder: the loop, its parts, what it leaves on disk."""

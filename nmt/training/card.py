@@ -1,0 +1,92 @@
+"""The model card, README.md of a run folder: what the model is, what it learnt from, how good it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import nmt
+from nmt.config import Config
+from nmt.corpus import ParallelCorpus
+from nmt.errors import OptionError
+from nmt.evaluate import Score, score
+from nmt.sealed import replace_file
+from nmt.training.checkpoint import load_fingerprints
+from nmt.training.progress import duration
+from nmt.translate import Translator
+
+CARD = "README.md"
+MOST_LINES = 2000  # of each set are translated for the card
+LINES = 200  # translated between two looks at the clock
+
+
+class Measured(NamedTuple):
+    """What the model scores on one set."""
+
+    name: str  # with the number of lines, where they are not all
+    scores: list[Score]
+
+
+def score_sets(translator: Translator, deadline: float) -> list[Measured]:
+    """Return BLEU and chrF of the validation and the test set, as far as the run has them and time.monotonic() allows.
+
+    What is not translated at the deadline is left out.
+    """
+    data = translator.config.data
+    found = []
+    for name, specs in (("test", data.test), ("valid", data.valid)):
+        if specs:
+            sources, targets = ParallelCorpus(specs, data).sides()
+            hypotheses = _translate(translator, sources[:MOST_LINES], deadline)
+            if hypotheses:
+                lines = len(hypotheses)
+                part = name if lines == len(sources) else f"{name}, first {lines} of {len(sources)} lines"
+                found.append(Measured(part, _score(hypotheses, targets[:lines], data.target_lang)))
+    return found
+
+
+def _translate(translator: Translator, sources: list[str], deadline: float) -> list[str]:
+    translations = list[str]()
+    while len(translations) < len(sources) and time.monotonic() < deadline:
+        translations += translator.translate(sources[len(translations) : len(translations) + LINES])
+    return translations
+
+
+def _score(hypotheses: list[str], targets: list[str], target_lang: str) -> list[Score]:
+    """Return BLEU and chrF; a tokenizer that is not installed is no reason to leave a finished run without scores."""
+    try:
+        return score(hypotheses, [targets], ["bleu", "chrf"], target_lang=target_lang)
+    except OptionError:
+        return score(hypotheses, [targets], ["bleu", "chrf"], tokenize="char")
+
+
+def write_card(run: Path, config: Config, sets: list[Measured], command: str, seconds: float) -> None:
+    """Write README.md into the run folder."""
+    data, languages = config.data, f"{config.data.source_lang or 'source'} to {config.data.target_lang or 'target'}"
+    rows = [
+        f"| {name} | {found.name} | {found.score:.2f} | `{found.signature}` |"
+        for name, scores in sets
+        for found in scores
+    ]
+    digests = [f"- `{name}` sha256 {digest}" for name, digest in load_fingerprints(run).items()]
+    lines = [
+        f"# {run.name}: {languages}",
+        "",
+        f"A {config.model.type} model trained with nmt {nmt.__version__} in {duration(seconds)} on "
+        f"{', '.join(data.train)}.",
+        "",
+        "| set | metric | score | signature |",
+        "| --- | --- | --- | --- |",
+        *(rows or ["| none | | | |"]),
+        "",
+        f"Beam {config.search.beam_size}, length penalty {config.search.length_penalty}.",
+        "",
+        "    " + command,
+        "",
+        "All options are in `config.yaml`. Translate with `nmt translate -m FOLDER < text`.",
+        "",
+        "Data:",
+        *digests,
+    ]
+    replace_file(run / CARD, ("\n".join(lines) + "\n").encode())

@@ -1,0 +1,120 @@
+"""One optimizer step: batches in, better weights out; it knows nothing of limits, validation, files or text."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nmt.batches import Batch, Padded
+from nmt.config import TrainingConfig
+from nmt.device import Compute
+from nmt.errors import ResourceError
+from nmt.models import Model
+from nmt.training.average import RunningAverage
+from nmt.training.loss import smoothed_cross_entropy
+from nmt.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
+
+Groups = dict[str, Mapping[str, Tensor]]
+
+
+class Outcome(NamedTuple):
+    """What came of one step; the tensors are on the device, so that nobody waits for them without need."""
+
+    loss: Tensor  # () nats per target token, label smoothing included
+    norm: Tensor  # () of the gradient, before clipping
+    tokens: int  # labels that counted
+    pairs: int
+    changed: bool  # false where the gradient was not finite: then everything is as it was
+
+
+class Learner:
+    """A model, its optimizer and its running average; everything a step changes is here and in torch's generators."""
+
+    def __init__(self, model: Model, config: TrainingConfig, compute: Compute) -> None:
+        self.config, self.compute = config, compute
+        self.model = model.to(compute.device)
+        self.average = copy.deepcopy(self.model) if config.ema else self.model  # the weights to translate with
+        self._running = RunningAverage(self.average.parameters(), self.model.parameters(), config.ema)
+        self._optimizer = build_optimizer(self.model, config, compute.device)
+        self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
+
+    def learn(self, batches: Sequence[Batch], step: int, rate: float) -> Outcome:
+        """Take optimizer step `step`, counted from 1, on all batches together; each token weighs the same."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        tokens = sum(batch.tokens for batch in batches)
+        try:
+            loss = torch.stack([self._backward(batch, tokens) for batch in batches]).sum()
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                f"out of memory on {self.compute.device}; lower --batch-tokens, and raise --set training.accumulate "
+                "to keep the size of a step"
+            ) from error
+        self._scaler.unscale_(self._optimizer)
+        # One NaN in the norm would make every gradient NaN: nothing is applied unless all of them are finite.
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or float("inf"), foreach=True)
+        changed = bool(norm.isfinite())  # on a GPU the one wait of a step
+        if changed:
+            self._scaler.step(self._optimizer)
+            if self.config.ema:
+                self._running.update(step)
+        self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+        return Outcome(loss, norm, tokens, sum(len(batch.source.lengths) for batch in batches), changed)
+
+    def tensors(self) -> Groups:
+        """Return all that a checkpoint keeps as tensors."""
+        groups: Groups = {
+            "weights": dict(self.model.named_parameters()),
+            "optimizer": optimizer_tensors(self.model, self._optimizer),
+        }
+        return {**groups, "average": dict(self.average.named_parameters())} if self.config.ema else groups
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a checkpoint keeps beside tensors: torch's generators, which dropout draws from."""
+        generators = {"torch": torch.get_rng_state()}
+        if self.compute.device.type == "cuda":
+            generators["device"] = torch.cuda.get_rng_state(self.compute.device)
+        rng = {name: state.numpy().tobytes().hex() for name, state in generators.items()}
+        return {"rng": rng, "scaler": self._scaler.state_dict(), "threads": torch.get_num_threads()}
+
+    def restore(self, tensors: Mapping[str, dict[str, Tensor]], state: Mapping[str, Any]) -> None:
+        """Go back to what `tensors` and `state` returned; generators of a device that is not there are left out."""
+        _fill(self.model, tensors["weights"])
+        if self.config.ema:
+            _fill(self.average, tensors["average"])
+        load_optimizer(self.model, self._optimizer, tensors["optimizer"])
+        if self._scaler.is_enabled() and state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(_bytes(state["rng"]["torch"]))
+        if self.compute.device.type == "cuda" and "device" in state["rng"]:
+            torch.cuda.set_rng_state(_bytes(state["rng"]["device"]), self.compute.device)
+
+    def _backward(self, batch: Batch, tokens: int) -> Tensor:
+        """Add the gradient of one batch's share of the loss, and return that share."""
+        source, target = self._moved(batch.source), self._moved(batch.target)
+        with self.compute.autocast():
+            logits = self.model(source, target.ids[:, :-1])  # (batch, time, vocab)
+        loss = smoothed_cross_entropy(logits, target.ids[:, 1:], self.config.label_smoothing) / tokens
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _moved(self, padded: Padded) -> Padded:
+        device = self.compute.device
+        ids = padded.ids.pin_memory() if device.type == "cuda" else padded.ids
+        return Padded(ids.to(device, non_blocking=True), padded.lengths)
+
+
+@torch.no_grad()
+def _fill(model: Model, weights: Mapping[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(weights[name])
+
+
+def _bytes(text: str) -> Tensor:
+    return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)

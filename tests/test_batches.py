@@ -1,0 +1,205 @@
+import itertools
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from corpora import multi30k
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmt.batches import BOS, EOS, PAD, Batch, Position, blocks, collate, epoch_batches, pack, pad
+from nmt.config import TokenizerConfig
+from nmt.ragged import Index, Ragged
+from nmt.tokenizer import Tokenizers
+
+torch.set_num_threads(1)
+
+lengths = st.integers(0, 40)
+pairs_of_lengths = st.lists(st.tuples(lengths, lengths), max_size=120)
+
+
+class Numbers:
+    """A corpus of pairs of random lengths; the first token of each side says which pair it is."""
+
+    def __init__(self, pairs: int) -> None:
+        chance = np.random.default_rng(1)
+        self._lengths = chance.integers(1, 30, (2, pairs))
+
+    def __len__(self) -> int:
+        return self._lengths.shape[1]
+
+    def lengths(self, indices: Index) -> tuple[Index, Index]:
+        source, target = self._lengths[:, indices]
+        return source, target
+
+    def take(self, indices: Index, *, seed: int | None = None) -> tuple[Ragged, Ragged]:
+        source, target = (side + (0 if seed is None else seed % 3) for side in self.lengths(indices))
+        return tuple(  # type: ignore[return-value]
+            Ragged(np.repeat(indices + 4, side) + 0 * np.arange(side.sum()), side) for side in (source, target)
+        )
+
+
+def members(batch: Batch) -> list[int]:
+    """Return which pairs of Numbers are in a batch."""
+    return (batch.source.ids[:, 0] - 4).tolist()
+
+
+def same(first: Batch, second: Batch) -> bool:
+    return torch.equal(first.source.ids, second.source.ids) and torch.equal(first.target.ids, second.target.ids)
+
+
+# ---- padding --------------------------------------------------------------------------------------------------
+
+
+def test_padding_stands_after_the_end_only() -> None:
+    padded = pad([[5, 6, 7], [], [8]])
+    assert padded.ids.tolist() == [[5, 6, 7], [PAD] * 3, [8, PAD, PAD]]
+    assert padded.lengths.tolist() == [3, 0, 1]
+    assert padded.ids.dtype == padded.lengths.dtype == torch.int64
+
+
+def test_nothing_is_padded_to_nothing() -> None:
+    assert pad([]).ids.shape == (0, 0)
+
+
+def test_a_batch_has_bos_and_eos_where_they_belong() -> None:
+    batch = collate([([5, 6], [7]), ([8], [9, 10, 11])])
+    assert batch.source.ids.tolist() == [[5, 6, EOS], [8, EOS, PAD]]
+    assert batch.target.ids.tolist() == [[BOS, 7, EOS, PAD, PAD], [BOS, 9, 10, 11, EOS]]
+    assert batch.source.lengths.tolist() == [3, 2]
+    assert batch.target.lengths.tolist() == [3, 5]
+
+
+def test_tokens_are_the_labels_that_count() -> None:
+    batch = collate([([5, 6], [7]), ([8], [9, 10, 11])])
+    assert batch.tokens == int((batch.target.ids[:, 1:] != PAD).sum())
+
+
+# ---- packing --------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(pairs_of_lengths, st.integers(1, 300))
+def test_every_pair_is_in_one_batch_and_no_batch_over_the_budget(pairs: list[tuple[int, int]], budget: int) -> None:
+    source, target = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+    batches = pack(source, target, budget)
+    assert sorted(itertools.chain.from_iterable(batches)) == list(range(len(pairs)))
+    for rows in batches:
+        batch = collate([([5] * source[row], [5] * target[row]) for row in rows])
+        longest_side = max(batch.source.ids.shape[1], batch.target.ids.shape[1] - 1)
+        assert len(rows) * longest_side <= budget or len(rows) == 1
+
+
+def test_rows_are_rounded_where_there_are_many() -> None:
+    chance = np.random.default_rng(1)
+    source, target = chance.integers(1, 40, (2, 5_000))
+    batches = pack(source, target, 4096)
+    assert sum(len(rows) % 8 != 0 for rows in batches) <= 1  # the rest of the block
+
+
+@pytest.mark.parametrize("size", [4_000, 8_000])
+def test_padding_is_under_five_percent_on_real_text(size: int) -> None:
+    pairs = multi30k("train")
+    tokenizer = Tokenizers.train(pairs, TokenizerConfig(type="bpe", vocab_size=size)).source
+    source, target = (tokenizer.encode_ragged([pair[side] for pair in pairs]).lengths + 1 for side in (0, 1))
+    batches = pack(source - 1, target - 1, 4096)
+    cells = sum(len(rows) * int(source[rows].max() + target[rows].max()) for rows in batches)
+    assert 1 - int((source + target).sum()) / cells < 0.045
+    full = sum(np.maximum(source, target)) / 4096
+    assert len(batches) < 1.2 * full  # few small batches, which would pad even less
+
+
+# ---- order ----------------------------------------------------------------------------------------------------
+
+
+def test_blocks_are_one_permutation_in_parts_of_nearly_equal_size() -> None:
+    parts = list(blocks(1_000, seed=1, epoch=2, size=300))
+    assert {len(part) for part in parts} == {250}
+    assert sorted(np.concatenate(parts)) == list(range(1_000))
+
+
+def test_order_is_decided_by_seed_and_epoch() -> None:
+    orders = {key: np.concatenate(list(blocks(500, *key))).tolist() for key in [(1, 0), (1, 1), (2, 0)]}
+    assert len({tuple(order) for order in orders.values()}) == 3
+    for key in reversed(orders):
+        np.random.default_rng().random()
+        assert np.concatenate(list(blocks(500, *key))).tolist() == orders[key]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nmt.batches.BLOCK", 300)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_an_epoch_sees_every_pair_once_and_ends_where_the_next_begins() -> None:
+    corpus = Numbers(1_000)  # in blocks of at most 8 * 30 = 300 pairs
+    seen = [(members(batch), position) for batch, position in epoch_batches(corpus, 1, 30, Position(3))]
+    assert Counter(itertools.chain.from_iterable(rows for rows, _ in seen)) == Counter(range(1_000))
+    assert seen[-1][1] == Position(4, 0, 0)
+    assert {position.block for _, position in seen[:-1]} == {0, 1, 2, 3}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("sampling", [False, True])
+def test_training_goes_on_from_any_position_with_the_very_next_batch(sampling: bool) -> None:
+    corpus = Numbers(700)
+    whole = list(epoch_batches(corpus, 5, 30, Position(1), sampling=sampling))
+    for number in [*range(0, len(whole) - 1, 17), len(whole) - 2]:
+        position = Position(*json.loads(json.dumps(whole[number][1])))
+        rest = list(epoch_batches(corpus, 5, 30, position, sampling=sampling))
+        assert len(rest) == len(whole) - number - 1
+        assert [place for _, place in rest] == [place for _, place in whole[number + 1 :]]
+        assert all(same(one, other) for (one, _), (other, _) in zip(rest, whole[number + 1 :], strict=True))
+
+
+def test_a_position_reads_no_pair_of_the_batches_before_it() -> None:
+    class Watched(Numbers):
+        read = 0
+
+        def take(self, indices: Index, *, seed: int | None = None) -> tuple[Ragged, Ragged]:
+            self.read += len(indices)
+            return super().take(indices, seed=seed)
+
+    corpus = Watched(1_000)
+    *_, (_, position), (last, _) = epoch_batches(corpus, 1, 200, Position())
+    corpus.read = 0
+    next(epoch_batches(corpus, 1, 200, position))
+    assert corpus.read == len(members(last))
+
+
+def test_epochs_differ_in_their_batches_and_not_in_their_shapes() -> None:
+    corpus = Numbers(2_000)
+    first, second = (list(epoch_batches(corpus, 1, 400, Position(epoch))) for epoch in (0, 1))
+    assert [members(batch) for batch, _ in first] != [members(batch) for batch, _ in second]
+    shapes = [
+        Counter((batch.source.ids.shape, batch.target.ids.shape) for batch, _ in epoch) for epoch in (first, second)
+    ]
+    assert shapes[0] == shapes[1]
+
+
+def test_long_and_short_batches_come_in_mixed_order() -> None:
+    widths = [batch.source.ids.shape[1] for batch, _ in epoch_batches(Numbers(2_000), 1, 400, Position())]
+    assert widths not in (sorted(widths), sorted(widths, reverse=True))
+    assert abs(np.corrcoef(widths, np.arange(len(widths)))[0, 1]) < 0.3
+
+
+def test_sampling_is_seeded_anew_in_each_epoch_and_block() -> None:
+    seeds = []
+
+    class Watched(Numbers):
+        def take(self, indices: Index, *, seed: int | None = None) -> tuple[Ragged, Ragged]:
+            seeds.append(seed)
+            return super().take(indices, seed=seed)
+
+    for epoch in (0, 1, 0):
+        list(epoch_batches(Watched(50), 1, 400, Position(epoch), sampling=True))
+    assert seeds[0] == seeds[2] != seeds[1]
+
+
+def test_the_budget_holds_for_sampled_lengths() -> None:
+    for batch, _ in epoch_batches(Numbers(500), 2, 100, Position(), sampling=True):
+        longest_side = max(batch.source.ids.shape[1], batch.target.ids.shape[1] - 1)
+        assert len(members(batch)) * longest_side <= 100

@@ -1,0 +1,245 @@
+"""The laws of search, on models whose whole space of translations can be enumerated."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lookup import Inattentive, Lookup, at_most, forced_log_probability, normalised, pad, random_sources
+from pydantic import TypeAdapter
+
+from nmt.batches import BOS, EOS, PAD, UNK, Padded
+from nmt.config import ModelConfig, SearchConfig
+from nmt.models import build
+from nmt.search import Hypothesis, Requests, beam, search
+
+
+def score(log_probability: float, ids: Sequence[int], alpha: float) -> float:
+    return float(log_probability / ((5 + len(ids) + 1) / 6) ** alpha)  # arXiv 1609.08144 equation 14
+
+
+def ids_of(found: list[list[Hypothesis]]) -> list[list[tuple[int, ...]]]:
+    return [[hypothesis.ids for hypothesis in row] for row in found]
+
+
+def naive_beam(model: Lookup, source: Sequence[int], width: int, alpha: float, limit: int) -> list[tuple[int, ...]]:
+    """Beam search as it is defined, one hypothesis at a time and without an early end; ids, best first."""
+    live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    finished: list[tuple[float, tuple[int, ...]]] = []
+    while live and len(finished) < width:
+        candidates = []
+        for total, ids in live:
+            after = normalised(model, source, ids)[-1]
+            allowed = (EOS,) if len(ids) == limit else (EOS, *model.words)
+            candidates += [(total + after[token], (*ids, token)) for token in allowed]
+        candidates.sort(reverse=True)
+        ended = [(total, ids[:-1]) for total, ids in candidates[:width] if ids[-1] == EOS]
+        finished += [(score(total, ids, alpha), ids) for total, ids in ended]
+        live = [(total, ids) for total, ids in candidates if ids[-1] != EOS][:width]
+    return [ids for _, ids in sorted(finished, reverse=True)[:width]]
+
+
+def naive_greedy(model: Lookup, source: Sequence[int], limit: int, no_repeat: int = 0) -> tuple[int, ...]:
+    ids: tuple[int, ...] = ()
+    while len(ids) < limit:
+        after = normalised(model, source, ids)[-1]
+        seen = {ids[end - no_repeat : end] for end in range(no_repeat, len(ids) + 1)} if no_repeat else set()
+        allowed = [word for word in model.words if (*ids, word)[-no_repeat:] not in seen or not no_repeat]
+        best = max((EOS, *allowed), key=lambda token: after[token])
+        if best == EOS:
+            break
+        ids = (*ids, best)
+    return ids
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+def test_wide_beam_is_exhaustive(alpha: float) -> None:
+    space = [ids for length in range(6) for ids in itertools.product(range(4, 8), repeat=length)]
+    for seed in range(4):
+        model = Lookup(seed, end=-float(seed))
+        (source,) = random_sources(1, seed)
+        totals = {ids: forced_log_probability(model, source, ids) for ids in space}
+        ranked = sorted(space, key=lambda ids: -score(totals[ids], ids, alpha))
+        options = at_most(5, beam_size=len(space), n_best=len(space), length_penalty=alpha)
+        (found,) = search(model, pad([source]), options)
+        assert [hypothesis.ids for hypothesis in found] == ranked
+        for ids, log_probability, value, _ in found:
+            assert log_probability == pytest.approx(totals[ids], abs=1e-10)
+            assert value == pytest.approx(score(totals[ids], ids, alpha), abs=1e-10)
+
+
+def test_agrees_with_naive_beam_search() -> None:
+    for seed in range(300):
+        rng = random.Random(seed)
+        width, alpha, limit = rng.randint(1, 5), rng.choice((0.0, 0.6, 1.0, 2.0)), rng.randint(0, 7)
+        model = Lookup(seed, scale=rng.choice((0.5, 2.0, 4.0)), end=rng.choice((-2.0, 0.0, 2.0)))
+        sources, n_best = random_sources(2, seed), rng.randint(1, width)
+        found = search(model, pad(sources), at_most(limit, beam_size=width, n_best=n_best, length_penalty=alpha))
+        assert ids_of(found) == [naive_beam(model, source, width, alpha, limit)[:n_best] for source in sources]
+
+
+def test_one_beam_is_greedy() -> None:
+    model, sources = Lookup(0), random_sources(1000, 0)
+    found = search(model, pad(sources), at_most(8, beam_size=1))
+    assert ids_of(found) == [[naive_greedy(model, source, 8)] for source in sources]
+
+
+def test_batch_mates_and_batch_size_change_nothing() -> None:
+    model, sources = Lookup(1, end=-1.0), random_sources(60, 1)
+    options = SearchConfig(beam_size=4, n_best=3, max_length_ratio=1.5, max_length_offset=2)
+    alone = [search(model, pad([source]), options)[0] for source in sources]
+    for size in (7, 60):
+        batches = [sources[start : start + size] for start in range(0, len(sources), size)]
+        assert [row for batch in batches for row in search(model, pad(batch), options)] == alone
+    assert search(model, pad(sources[::-1]), options) == alone[::-1]
+
+
+def test_n_best_is_sorted_distinct_and_begins_with_the_best() -> None:
+    model, source = Lookup(2), pad(random_sources(50, 2))
+    found = search(model, source, at_most(8, beam_size=5, n_best=5))
+    for hypotheses in found:
+        scores = [hypothesis.score for hypothesis in hypotheses]
+        assert scores == sorted(scores, reverse=True)
+        assert len({hypothesis.ids for hypothesis in hypotheses}) == 5
+    for n_best in (1, 2):
+        assert search(model, source, at_most(8, beam_size=5, n_best=n_best)) == [row[:n_best] for row in found]
+
+
+def test_search_ends_as_soon_as_nothing_can_change() -> None:
+    model, source = Lookup(3, end=20.0), pad(random_sources(20, 3))
+    assert ids_of(search(model, source, at_most(100, beam_size=4))) == [[()]] * 20
+    assert model.steps == 1  # one translation has finished, and no other can overtake it
+    search(model, source, at_most(100, beam_size=4, n_best=4))
+    assert model.steps == 1 + 2  # four are wanted: the first step ends one of them, the second three
+
+
+def test_finished_sentences_leave_the_batch() -> None:
+    model, sources = Lookup(4, end=-9.0), random_sources(20, 4, longest=20)
+    search(model, pad(sources), SearchConfig(beam_size=2, max_length_ratio=1, max_length_offset=0))
+    needed = sum(len(source) + 1 for source in sources)
+    assert needed <= model.rows_read < needed / 0.75
+
+
+def test_looking_seldom_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, options = pad(random_sources(40, 16)), at_most(10, beam_size=3, n_best=2)
+    expected = search(Lookup(16), source, options)
+    monkeypatch.setitem(beam.POLL, "cpu", 4)
+    assert search(Lookup(16), source, options) == expected
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_lengths_stay_within_their_bounds(width: int) -> None:
+    sources = random_sources(50, 5)
+    options = SearchConfig(beam_size=width, n_best=width, min_length=4, max_length_ratio=1.5, max_length_offset=1)
+    for end in (-9.0, 0.0, 9.0):
+        model = Lookup(5, end=end)
+        for source, hypotheses in zip(sources, search(model, pad(sources), options), strict=True):
+            for ids, log_probability, _, _ in hypotheses:
+                assert 4 <= len(ids) <= max(4, int(1.5 * len(source)) + 1)
+                assert log_probability == pytest.approx(forced_log_probability(model, source, ids), abs=1e-10)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_no_ngram_occurs_twice(n: int) -> None:
+    model, sources = Lookup(6, end=-2.0), random_sources(100, 6)
+    greedy = search(model, pad(sources), at_most(12, beam_size=1, no_repeat_ngram=n))
+    assert ids_of(greedy) == [[naive_greedy(model, source, 12, n)] for source in sources]
+    for hypotheses in search(model, pad(sources), at_most(12, beam_size=4, n_best=4, no_repeat_ngram=n)):
+        for ids in (hypothesis.ids for hypothesis in hypotheses):
+            ngrams = [ids[start : start + n] for start in range(len(ids) - n + 1)]
+            assert len(set(ngrams)) == len(ngrams)
+
+
+def test_prefix_is_kept_and_counted() -> None:
+    model, sources = Lookup(7), random_sources(40, 7)
+    prefixes = [(), (4,), (5, 5, 5), (UNK, 6), (4, 5, 6, 7, 4, 5, 6, 7)] * 8
+    options = at_most(5, beam_size=3, n_best=2, no_repeat_ngram=2, min_length=2)
+    found = search(model, pad(sources), options, requests=Requests(prefixes=prefixes))
+    for source, prefix, hypotheses in zip(sources, prefixes, found, strict=True):
+        assert len(hypotheses) == (1 if len(prefix) > 5 else 2)  # a prefix that fills the output leaves only its EOS
+        for ids, log_probability, _, _ in hypotheses:
+            assert ids[: len(prefix)] == prefix
+            assert UNK not in ids[len(prefix) :]
+            assert log_probability == pytest.approx(forced_log_probability(model, source, ids), abs=1e-10)
+    assert found[::5] == search(model, pad(sources[::5]), options)
+
+
+def test_special_tokens_are_never_produced() -> None:
+    model, source = Lookup(8), pad(random_sources(20, 8))
+    model.table[:, [PAD, UNK, BOS]] += 20
+    options = at_most(6, beam_size=4, n_best=4)
+    produced = {token for row in ids_of(search(model, source, options)) for ids in row for token in ids}
+    assert produced <= set(model.words)
+    with_unk = search(model, source, options, requests=Requests(allow_unk=True))
+    produced = {token for row in ids_of(with_unk) for ids in row for token in ids}
+    assert UNK in produced
+    assert not {PAD, BOS} & produced
+
+
+def test_vocabulary_may_be_smaller_than_the_beam() -> None:
+    model, sources = Lookup(9, vocabulary=5), random_sources(10, 9)
+    for hypotheses in ids_of(search(model, pad(sources), at_most(3, beam_size=20, n_best=20))):
+        assert sorted(hypotheses) == [(), (4,), (4, 4), (4, 4, 4)]
+
+
+def test_half_precision_logits_are_summed_in_full() -> None:
+    model, sources = Lookup(10, end=-2.0), random_sources(30, 10)
+    model.table = model.table.bfloat16()
+    for source, (best,) in zip(sources, search(model, pad(sources), at_most(20)), strict=True):
+        assert best.log_probability == pytest.approx(forced_log_probability(model, source, best.ids), rel=1e-5)
+
+
+def test_attention_is_trimmed_to_target_and_source() -> None:
+    model, sources = Lookup(11), random_sources(12, 11)
+    options = at_most(8, n_best=2)
+    found = search(model, pad(sources), options, requests=Requests(attention=True))
+    assert ids_of(found) == ids_of(search(model, pad(sources), options))
+    for source, hypotheses in zip(sources, found, strict=True):
+        for ids, _, _, attention in hypotheses:
+            assert attention is not None
+            places = [place % (len(source) + 1) for place in range(len(ids) + 1)]  # where the double looks
+            assert attention.tolist() == F.one_hot(torch.tensor(places), len(source) + 1).tolist()
+
+
+def test_model_without_attention_has_none_to_show() -> None:
+    found = search(Inattentive(12), pad(random_sources(3, 12)), at_most(8), requests=Requests(attention=True))
+    assert [hypothesis.attention for (hypothesis,) in found] == [None, None, None]
+
+
+def test_no_sentences_no_translations() -> None:
+    nothing = Padded(torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+    assert search(Lookup(13), nothing, SearchConfig()) == []
+
+
+MODELS: list[dict[str, object]] = [
+    {"type": "transformer", "dim": 16, "heads": 2, "feed_forward": 32, "encoder_layers": 2, "decoder_layers": 2},
+    {"type": "rnn", "cell": "gru", "embedding": 12, "dim": 16},
+    {"type": "rnn", "cell": "lstm", "attention": "general", "input_feeding": True, "embedding": 12, "dim": 16},
+    {"type": "rnn", "cell": "rnn", "attention": "none", "embedding": 12, "dim": 16},
+]
+
+
+@pytest.mark.parametrize("options", MODELS, ids=lambda options: "-".join(map(str, list(options.values())[:3])))
+def test_real_models_are_searched_by_the_same_laws(options: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    model: Any = build(TypeAdapter(ModelConfig).validate_python(options), 12, 12, shared=True).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0)  # fresh weights are nearly indifferent: every hypothesis would tie
+    sources = random_sources(24, 30, longest=9)
+    search_options = at_most(10, beam_size=4, n_best=2, length_penalty=0.6)
+    alone = [search(model, pad([source]), search_options)[0] for source in sources]
+    together = search(model, pad(sources), search_options)
+    assert ids_of(together) == ids_of(alone)
+    for source, hypotheses in zip(sources, together, strict=True):
+        for ids, log_probability, value, _ in hypotheses:
+            with torch.no_grad():
+                logits = model(pad([source]), torch.tensor([[BOS, *ids]]))[0].log_softmax(-1)
+            expected = sum(float(row[token]) for row, token in zip(logits, [*ids, EOS], strict=True))
+            assert log_probability == pytest.approx(expected, rel=1e-5, abs=1e-5)
+            assert value == pytest.approx(score(expected, ids, 0.6), rel=1e-5, abs=1e-5)

@@ -1,0 +1,47 @@
+"""Means over steps: time without pauses, losses without the steps that changed nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+
+from nmt.training.clock import Clock
+from nmt.training.learner import Outcome
+
+
+def outcome(loss: float, norm: float = 1.0, *, changed: bool = True) -> Outcome:
+    return Outcome(torch.tensor(loss), torch.tensor(norm), tokens=100, pairs=8, changed=changed)
+
+
+def test_means_begin_anew_once_they_are_read() -> None:
+    clock = Clock()
+    for loss in (2.0, 4.0):
+        clock.add(outcome(loss, norm=loss / 2))
+    assert clock.peek()[:2] == clock.read()[:2] == (3.0, 2.0)
+    clock.add(outcome(7.0))
+    assert clock.peek().loss == 7.0
+    assert clock.pairs_per_step == 8
+
+
+def test_a_step_that_changed_nothing_counts_in_time_alone() -> None:
+    clock = Clock()
+    clock.add(outcome(math.nan, math.nan, changed=False))
+    assert math.isnan(clock.peek().loss)
+    clock.add(outcome(2.0))
+    time.sleep(0.02)
+    loss, norm, speed, seconds = clock.peek()
+    assert (loss, norm) == (2.0, 1.0)
+    assert speed * seconds == pytest.approx(100, rel=0.1)
+
+
+def test_pauses_are_left_out() -> None:
+    clock = Clock()
+    clock.add(outcome(1.0))
+    time.sleep(0.05)
+    whole = clock.peek().seconds_per_step
+    clock.pause(0.04)
+    assert whole >= 0.05
+    assert clock.peek().seconds_per_step == pytest.approx(whole - 0.04, abs=0.03)

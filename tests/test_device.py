@@ -1,0 +1,69 @@
+"""Which device and precision are meant, and that products in fp32 are fp32's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from nmt.device import Compute, compute
+from nmt.errors import OptionError
+
+GPU = torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", *([] if GPU else ["cuda", "cuda:0"])])
+def test_a_gpu_that_is_not_there_is_named(device: str) -> None:
+    with pytest.raises(OptionError, match=rf"--device {device}: not on this machine; use --device auto"):
+        compute(device)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is one")
+def test_an_mps_that_is_not_there_is_named() -> None:
+    with pytest.raises(OptionError, match=r"--device mps: not on this machine"):
+        compute("mps")
+
+
+def test_half_precision_of_gpus_is_refused_on_a_cpu() -> None:
+    with pytest.raises(OptionError, match=r"--precision fp16: for GPUs only; use bf16 or fp32"):
+        compute("cpu", "fp16")
+
+
+def test_automatic_is_fp32_on_a_cpu_and_bf16_on_a_gpu() -> None:
+    assert compute("cpu") == Compute(torch.device("cpu"), torch.float32)
+    assert compute().dtype == (torch.bfloat16 if GPU else torch.float32)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_as_many_threads_as_asked_for(threads: int) -> None:
+    compute("cpu", threads=threads)
+    assert torch.get_num_threads() == threads
+
+
+def test_zero_threads_are_all_cores() -> None:
+    compute("cpu", threads=0)
+    assert torch.get_num_threads() >= 1
+
+
+def test_products_of_fp32_are_exact_to_fp32() -> None:
+    compute("cpu", "fp32")
+    left, right = torch.randn(200, 300), torch.randn(300, 100)
+    exact = left.double() @ right.double()
+    assert float((left @ right - exact).norm() / exact.norm()) < 1e-6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_products_run_in_the_precision_that_was_chosen(precision: str) -> None:
+    on = compute("cpu", precision)
+    weights = torch.randn(8, 8)
+    with on.autocast():
+        product = torch.nn.functional.linear(weights, weights)
+    assert product.dtype == on.dtype
+    assert on.dtype == torch.float32 or precision == "bf16"

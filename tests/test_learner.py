@@ -1,0 +1,165 @@
+"""One optimizer step: how batches add up, what a bad gradient does (nothing), what comes back from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from nmt.batches import Batch, collate
+from nmt.config import ModelConfig, RecurrentConfig, TrainingConfig, TransformerConfig
+from nmt.device import Compute
+from nmt.errors import ResourceError
+from nmt.models import build
+from nmt.training.learner import Learner
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+VOCAB = 11
+TRANSFORMER = TransformerConfig(dim=8, heads=2, feed_forward=12, encoder_layers=1, decoder_layers=1, dropout=0.0)
+MODELS: dict[str, ModelConfig] = {
+    "transformer": TRANSFORMER,
+    "rnn": RecurrentConfig(embedding=6, dim=8, cell="lstm", attention="general", dropout=0.0),
+}
+PAIRS = [([4 + (row * word) % 7 for word in range(1, 2 + row % 5)], [4 + row % 7] * (1 + row % 4)) for row in range(8)]
+
+
+def learner(model: ModelConfig = TRANSFORMER, **options: object) -> Learner:
+    """A learner in fp64, so that only what is wrong differs."""
+    torch.manual_seed(1)
+    own = {"learning_rate": 0.01, "ema": 0.5, **options}
+    return Learner(build(model, VOCAB, VOCAB, shared=True).double(), TrainingConfig.model_validate(own), CPU)
+
+
+def batches(parts: int) -> list[Batch]:
+    size = len(PAIRS) // parts
+    return [collate(PAIRS[at : at + size]) for at in range(0, len(PAIRS), size)]
+
+
+def everything(one: Learner) -> dict[str, Tensor]:
+    tensors = {f"{group}.{name}": tensor for group, named in one.tensors().items() for name, tensor in named.items()}
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("parts", [2, 4])
+def test_small_batches_add_up_to_a_large_one(model: str, parts: int) -> None:
+    """Each token weighs the same, however unequal the batches: nothing is averaged per batch."""
+    whole, divided = learner(MODELS[model]), learner(MODELS[model])
+    for step in (1, 2, 3):
+        together = whole.learn(batches(1), step, 0.01)
+        apart = divided.learn(batches(parts), step, 0.01)
+        assert (together.tokens, together.pairs) == (apart.tokens, apart.pairs) == (28, 8)
+        torch.testing.assert_close(together.loss, apart.loss, rtol=0, atol=1e-10)
+        torch.testing.assert_close(together.norm, apart.norm, rtol=0, atol=1e-10)
+    found = everything(divided)
+    for name, tensor in everything(whole).items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-10)
+
+
+def first(one: Learner) -> torch.nn.Parameter:
+    return next(iter(one.model.parameters()))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_changes_nothing(bad: float, clip: float) -> None:
+    """One bad number in one gradient: weights, moments, step count and average stay as they were, bit for bit."""
+    one, other = learner(clip=clip), learner(clip=clip)
+    for each in (one, other):
+        assert each.learn(batches(2), 1, 0.01).changed
+    before = everything(one)
+
+    def spoil(gradient: Tensor) -> Tensor:
+        return gradient.index_put((torch.tensor([0]), torch.tensor([0])), torch.tensor(bad, dtype=gradient.dtype))
+
+    hook = first(one).register_hook(spoil)
+    outcome = one.learn(batches(2), 2, 0.01)
+    assert not outcome.changed
+    assert not outcome.norm.isfinite()
+    after = everything(one)
+    assert {name for name in before if not torch.equal(before[name], after[name])} == set()
+    hook.remove()
+    assert one.learn(batches(2), 2, 0.01).changed
+    other.learn(batches(2), 2, 0.01)
+    expected = everything(other)
+    for name, tensor in everything(one).items():
+        assert torch.equal(tensor, expected[name])
+
+
+@pytest.mark.parametrize("clip", [0.01, 0.3])
+def test_clipping_shortens_the_gradient_to_the_limit(clip: float) -> None:
+    """With a huge epsilon Adam's first step is proportional to the gradient, so steps show its length."""
+    options = {"epsilon": 1e6, "weight_decay": 0.0, "ema": 0.0}
+
+    def step(**own: object) -> tuple[Tensor, float]:
+        one = learner(**options, **own)
+        before = torch.cat([p.detach().flatten() for p in one.model.parameters()])
+        outcome = one.learn(batches(1), 1, 1e6)
+        after = torch.cat([p.detach().flatten() for p in one.model.parameters()])
+        return after - before, float(outcome.norm)
+
+    free, norm = step(clip=0)
+    short, same = step(clip=clip)
+    assert norm == same > clip
+    assert float(free.norm()) == pytest.approx(norm, rel=1e-3)
+    torch.testing.assert_close(short, free * (clip / norm), rtol=1e-3, atol=1e-9)
+    torch.testing.assert_close(step(clip=norm + 1)[0], free)
+
+
+def test_the_average_trails_the_weights_and_is_off_at_zero() -> None:
+    one = learner(ema=0.9)
+    start = first(one).detach().clone()
+    one.learn(batches(1), 1, 0.01)
+    expected = start + (1 - 2 / 11) * (first(one).detach() - start)  # (1 + t) / (10 + t) at t = 1
+    torch.testing.assert_close(next(iter(one.average.parameters())).detach(), expected)
+    off = learner(ema=0)
+    assert off.average is off.model
+    assert "average" not in off.tensors()
+
+
+def test_a_step_uses_the_rate_it_is_given() -> None:
+    one, before = learner(), everything(learner())
+    one.learn(batches(1), 1, 0.0)
+    after = everything(one)
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items() if name.startswith("weights"))
+
+
+def with_dropout() -> Learner:
+    return learner(TRANSFORMER.model_copy(update={"dropout": 0.4}))
+
+
+def test_what_was_saved_goes_on_bit_for_bit() -> None:
+    """Also in a process where chance has gone elsewhere."""
+    one = with_dropout()
+    for step in (1, 2):
+        one.learn(batches(2), step, 0.01)
+    state = one.state()
+    groups = {
+        group: {name: each.detach().clone() for name, each in named.items()} for group, named in one.tensors().items()
+    }
+    for step in (3, 4):
+        one.learn(batches(2), step, 0.01)
+    expected = everything(one)
+    other = with_dropout()
+    torch.manual_seed(99)
+    other.restore(groups, state)
+    for step in (3, 4):
+        other.learn(batches(2), step, 0.01)
+    for name, tensor in everything(other).items():
+        assert torch.equal(tensor, expected[name])
+
+
+class Hungry(torch.nn.Linear):
+    """A model that needs more memory than there is."""
+
+    def forward(self, source: object, target: Tensor) -> Tensor:  # type: ignore[override]
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+
+def test_too_little_memory_says_what_to_lower() -> None:
+    model: Callable[[int, int], torch.nn.Module] = Hungry
+    one = Learner(model(2, 2), TrainingConfig(), CPU)  # type: ignore[arg-type]
+    with pytest.raises(ResourceError, match=r"out of memory on cpu; lower --batch-tokens"):
+        one.learn(batches(1), 1, 0.01)

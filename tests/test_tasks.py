@@ -1,0 +1,64 @@
+"""A Transformer learns to copy digits and a GRU to sort them; a model that was not trained does not."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from every_model import MODELS, Options
+from trainings import Setting, run_training, tiny, write_files
+
+import nmt
+
+TEST = 100  # sequences, none of them in the training set
+ENOUGH = {"copy": 98, "sort": 97}  # of them right
+TASKS = {"copy": list, "sort": sorted}
+LIGHT: dict[str, Setting] = {
+    "tokenizer.type": "word", "tokenizer.vocab_size": "auto", "tokenizer.sampling": 0,
+    "training.batch_tokens": 512, "training.warmup": 50, "training.learning_rate": 5e-3, "training.label_smoothing": 0,
+    "training.log_every": 50, "training.ema": 0.95, "search.max_length_ratio": 2.0, "search.max_length_offset": 2,
+}  # fmt: skip
+
+
+class Size(NamedTuple):
+    """How much there is to learn."""
+
+    digits: str
+    longest: int  # sequence
+    steps: int
+
+
+SMALL = Size("12345678", 3, 200)
+MOST = 4000  # sequences to train on
+
+
+def sequences(size: Size) -> list[str]:
+    """Return all sequences of digits there are, or a great many, in an order drawn once and for all."""
+    rows = [row for length in range(1, size.longest + 1) for row in itertools.product(size.digits, repeat=length)]
+    random.Random(1).shuffle(rows)
+    return [" ".join(row) for row in rows[: TEST + MOST]]
+
+
+def right(folder: Path, task: str, model: Options, size: Size) -> int:
+    """Train on sequences, and count how many of those that were kept apart come out right."""
+    sources = sequences(size)
+    targets = [" ".join(TASKS[task](row.split())) for row in sources]
+    corpus = write_files(folder, {"src": sources[TEST:], "tgt": targets[TEST:]}, task)
+    limit: dict[str, Setting] = {"training.max_steps": size.steps} if size.steps else {"training.max_time": 1e-3}
+    rhythm: dict[str, Setting] = {"training.valid_every": max(size.steps, 1), "training.save_every": max(size.steps, 1)}
+    run_training(folder / "run", tiny(corpus, {**model, **LIGHT, **limit, **rhythm}))
+    found = nmt.load(folder / "run").translate(sources[:TEST])
+    return sum(map(str.__eq__, found, targets[:TEST]))
+
+
+@pytest.mark.parametrize(("model", "task"), [("transformer", "copy"), ("gru-additive", "sort")])
+def test_a_few_digits_are_soon_learnt(model: str, task: str, tmp_path: Path) -> None:
+    assert right(tmp_path, task, MODELS[model], SMALL) >= ENOUGH[task]
+
+
+def test_without_training_nothing_comes_out_right(tmp_path: Path) -> None:
+    """The bar means something only if it is not reached by itself."""
+    assert right(tmp_path, "copy", MODELS["gru-additive"], SMALL._replace(steps=0)) < 10

@@ -1,0 +1,238 @@
+"""When a training validates, saves, gives up and ends; and what it keeps."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from trainings import Setting, tiny, write_corpus
+
+from nmt.batches import Position
+from nmt.corpus import Pair, ParallelCorpus
+from nmt.device import Compute
+from nmt.encoded import EncodedCorpus, Encoding
+from nmt.errors import DivergedError
+from nmt.models import build
+from nmt.tokenizer import Tokenizers
+from nmt.training import checkpoint
+from nmt.training.progress import Progress
+from nmt.training.signals import Interrupt
+from nmt.training.trainer import MAX_SKIPPED, Parts, Trainer, batch_ceiling
+from nmt.training.validation import Result, Validator
+
+CPU = torch.device("cpu")
+torch.set_num_threads(1)
+
+
+Make = Callable[..., Trainer]
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Iterator[Make]:
+    """Make trainers of a run in the test's folder, as the command would."""
+    made: list[Trainer] = []
+
+    def make(changes: Mapping[str, Setting] | None = None) -> Trainer:
+        made.append(make_trainer(tmp_path, changes))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.progress.close()
+
+
+def make_trainer(folder: Path, changes: Mapping[str, Setting] | None) -> Trainer:
+    config = tiny(write_corpus(folder), changes)
+    pairs: list[Pair] = list(ParallelCorpus(config.data.train, config.data))
+    tokenizers = Tokenizers.train(pairs, config.tokenizer)
+    corpus = EncodedCorpus.build(pairs, Encoding(tokenizers, 256, config.tokenizer.sampling))
+    torch.manual_seed(1)
+    model = build(config.model, tokenizers.source.size, tokenizers.target.size, shared=True)
+    run = folder / "run"
+    run.mkdir(exist_ok=True)
+    tokenizers.save(run)
+    on = Compute(CPU, torch.float32)
+    parts = Parts(config, run, model, tokenizers, corpus, pairs[:5], on, time.monotonic())
+    return Trainer(parts, Progress(run, io.StringIO()), Interrupt())
+
+
+class Measured(Validator):
+    """A validator that finds what it is told to find."""
+
+    def __init__(self, scores: Sequence[float]) -> None:
+        self.scores, self.seconds = cycle(scores), 0.0
+
+    def run(self) -> Result:
+        value = next(self.scores)
+        return Result({"loss": 50.0 - value, "bleu": value, "chrf": value + 1}, (), 0.0)
+
+
+def steps_kept(trained: Trainer) -> list[int]:
+    return checkpoint.steps(trained.parts.run)
+
+
+def told(trained: Trainer) -> str:
+    stream = trained.progress.stream
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()
+
+
+# ---- limits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"training.max_steps": 5}, "max_steps 5"),
+        ({"training.max_epochs": 2, "training.max_steps": 1000}, "max_epochs 2"),
+        ({"training.max_time": 1e-3}, "max_time 0 s"),
+    ],
+)
+def test_training_ends_at_the_first_limit(changes: dict[str, Setting], reason: str, trainer: Make) -> None:
+    trained = trainer(changes)
+    assert trained.train() == reason
+    assert steps_kept(trained)[-1] == trained.step == trained.best_step
+    assert trained.position.epoch == 2 or "epochs" not in reason
+    assert trained.step == 5 or "steps" not in reason
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf", "loss"])
+def test_patience_counts_validations_that_are_no_better(metric: str, trainer: Make) -> None:
+    changes: dict[str, Setting] = {"training.metric": metric, "training.patience": 3, "training.max_steps": 1000}
+    trained = trainer(changes)
+    trained.validator = Measured([10.0, 20.0, 15.0, 21.0, 5.0, 20.9, 20.0, 40.0])
+    assert trained.train() == f"patience: {metric} no better in 3 validations"
+    assert (trained.step, trained.best_step) == (28, 16)
+    assert trained.averaged_steps() == [16]
+
+
+def test_without_patience_nothing_is_too_long(trainer: Make) -> None:
+    trained = trainer({"training.patience": 0, "training.max_steps": 48})
+    trained.validator = Measured([20.0] + [10.0] * 30)
+    assert trained.train() == "max_steps 48"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "expected"), [(100, "cpu", 100), ("auto", "cpu", 4096), ("auto", "cuda", 16384)]
+)
+def test_the_ceiling_of_a_batch_depends_on_the_device(wanted: object, device: str, expected: int) -> None:
+    assert batch_ceiling(wanted, torch.device(device)) == expected  # type: ignore[arg-type]
+
+
+# ---- checkpoints ------------------------------------------------------------------------------------------------
+
+
+def test_the_best_is_kept_beside_the_last_ones(trainer: Make) -> None:
+    changes: dict[str, Setting] = {"training.keep": 2, "training.max_steps": 24, "training.save_every": 2}
+    trained = trainer(changes)
+    trained.validator = Measured([10.0, 30.0, 20.0, 25.0, 15.0, 28.0])
+    trained.train()
+    assert steps_kept(trained) == [8, 22, 24]
+    assert trained.averaged_steps() == [8]
+
+
+def test_the_last_ones_are_averaged(trainer: Make) -> None:
+    changes: dict[str, Setting] = {"training.average_last": 4, "training.keep": 1, "training.max_steps": 13}
+    trained = trainer(changes)
+    trained.validator = Measured([30.0, 20.0, 10.0, 5.0])
+    trained.train()
+    assert steps_kept(trained) == [4, 6, 8, 9, 12, 13]
+    assert trained.averaged_steps() == [8, 9, 12, 13]
+
+
+def test_where_a_run_was_stopped_before_does_not_count(trainer: Make) -> None:
+    """A validation and a checkpoint that only a lower limit made are not seen by the run that goes on."""
+    scores = {4: 20.0, 5: 99.0, 8: 21.0, 10: 98.0, 12: 19.0, 13: 18.0}
+    changes: dict[str, Setting] = {"training.metric": "bleu", "training.average_last": 3, "training.keep": 3}
+    for limit, order in ((5, [4, 5]), (10, [8, 10]), (13, [12, 13])):
+        trained = trainer({**changes, "training.max_steps": limit})
+        trained.validator = Measured([scores[step] for step in order])
+        trained.train()
+        assert trained.best_step == {5: 5, 10: 10, 13: 8}[limit]
+    assert trained.record.bad == 1
+    assert trained.averaged_steps() == [9, 12, 13]
+
+
+def test_scores_that_are_no_numbers_leave_the_last_weights(trainer: Make) -> None:
+    trained = trainer({"training.max_steps": 9})
+    trained.validator = Measured([float("nan")])
+    trained.train()
+    assert trained.averaged_steps() == [9]
+
+
+def test_everything_of_a_moment_comes_back(trainer: Make) -> None:
+    trained = trainer({"training.max_steps": 7})
+    trained.train()
+    again = trainer({"training.max_steps": 7})
+    assert again.train() == "max_steps 7"
+    assert again.step == 7
+    assert again.position == trained.position != Position()
+    assert again.record == trained.record
+    assert (again.best_step, again.validated) == (trained.best_step, trained.validated) == (7, 7)
+    assert again.earlier > 0
+    assert again.validator.seconds == trained.validator.seconds > 0
+    assert "resuming at step 7, epoch" in told(again)
+    assert "warning" not in told(again)
+
+
+def test_another_number_of_threads_is_told(trainer: Make) -> None:
+    trainer({"training.max_steps": 2}).train()
+    torch.set_num_threads(2)
+    again = trainer({"training.max_steps": 3})
+    again.train()
+    torch.set_num_threads(1)
+    assert "warning: 2 threads, 1 before: the weights will not be bit for bit those of an unbroken run" in told(again)
+
+
+def test_a_damaged_checkpoint_is_passed_over(trainer: Make) -> None:
+    trained = trainer({"training.max_steps": 7})
+    trained.train()
+    with (checkpoint.step_folder(trained.parts.run, 7) / "optimizer.safetensors").open("r+b") as file:
+        file.write(b"\0\0\0")
+    again = trainer({"training.max_steps": 8})
+    again.train()
+    assert "sha256 differs from MANIFEST.json" in told(again)
+    assert "resuming at step 6" in told(again)
+    assert again.step == 8
+
+
+# ---- bad gradients ----------------------------------------------------------------------------------------------
+
+
+def spoil(trained: Trainer, calls: range) -> None:
+    """Make the gradients of some steps, counted from 1, NaN."""
+    count = 0
+
+    def hook(gradient: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        return gradient * float("nan") if count in calls else gradient
+
+    next(iter(trained.learner.model.parameters())).register_hook(hook)
+
+
+def test_a_few_bad_steps_are_skipped_and_told(trainer: Make) -> None:
+    trained = trainer({"training.max_steps": 24})
+    spoil(trained, range(2, 2 + MAX_SKIPPED - 1))
+    assert trained.train() == "max_steps 24"
+    assert told(trained).count("the gradient's norm is nan; step skipped") == MAX_SKIPPED - 1
+    assert "warning: step 2: the gradient's norm is nan; step skipped" in told(trained)
+    assert trained.skipped == 0
+    assert all(parameter.isfinite().all() for parameter in trained.learner.model.parameters())
+
+
+def test_ten_bad_steps_in_a_row_end_it_and_harm_no_checkpoint(trainer: Make) -> None:
+    trained = trainer({"training.max_steps": 100})
+    spoil(trained, range(5, 1000))
+    with pytest.raises(DivergedError, match=r"step 14: no finite gradient in 10 steps; lower .*learning_rate") as error:
+        trained.train()
+    assert error.value.exit_code == 6
+    for step in steps_kept(trained):
+        tensors, _ = checkpoint.load_checkpoint(checkpoint.step_folder(trained.parts.run, step))
+        assert all(tensor.isfinite().all() for group in tensors.values() for tensor in group.values())

@@ -1,0 +1,483 @@
+"""Whole trainings: stopped anywhere they end in the same weights; limits, options and folders do what is promised."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from trainings import (
+    RNN,
+    Script,
+    Setting,
+    Stop,
+    digest,
+    heard,
+    run_training,
+    start,
+    stop,
+    tiny,
+    words,
+    write_corpus,
+    write_files,
+)
+
+import nmt
+from nmt.cli import run as run_command
+from nmt.config import Config
+from nmt.errors import ModelError, OptionError
+from nmt.training import card, checkpoint
+from nmt.training.average import mean
+from nmt.training.signals import Interrupted
+
+Changes = dict[str, Setting]
+VARIANTS: dict[str, Changes] = {
+    "everything": {},
+    "average": {"training.average_last": 3, "training.metric": "bleu"},
+    "rnn": RNN,
+}
+LIMIT = "training.max_steps"
+
+
+@pytest.fixture(autouse=True)
+def _handlers_come_back() -> Iterator[None]:
+    with heard():
+        yield
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def straight(corpus: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the run of a variant that nothing ever stopped."""
+    runs = dict[str, Path]()
+
+    def run(variant: str) -> Path:
+        if variant not in runs:
+            runs[variant] = tmp_path_factory.mktemp(variant) / "run"
+            run_training(runs[variant], tiny(corpus, VARIANTS[variant]))
+        return runs[variant]
+
+    return run
+
+
+@pytest.fixture
+def finished(straight: Callable[[str], Path]) -> Path:
+    return straight("everything")
+
+
+def snapshot(run: Path) -> dict[str, tuple[bytes, int]]:
+    files = (path for path in sorted(run.rglob("*")) if path.is_file())
+    return {str(path.relative_to(run)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def metrics(run: Path, kind: str, name: str) -> dict[int, float]:
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [record for record in map(json.loads, lines) if record["kind"] == kind]
+    return {record["step"]: record[name] for record in records if name in record}
+
+
+# ---- stop and resume --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variant", "limits"), [("everything", [5, 8]), ("average", [5, 7, 10]), ("rnn", [4, 11])], ids=list(VARIANTS)
+)
+def test_a_raised_limit_goes_on_as_if_it_had_never_been_lower(
+    variant: str, limits: list[int], corpus: list[str], straight: Callable[[str], Path], tmp_path: Path
+) -> None:
+    changes, run = VARIANTS[variant], tmp_path / "run"
+    for limit in limits:
+        told = run_training(run, tiny(corpus, {**changes, LIMIT: limit}))
+        assert f"training ended: max_steps {limit}" in told
+        assert digest(run) != digest(straight(variant))
+    assert f"resuming at step {limits[-1]}" in run_training(run, tiny(corpus, changes))
+    assert digest(run) == digest(straight(variant))
+
+
+MOMENTS = {
+    "reading": r"^reading",
+    "tokenizer": r"^tokenizer trained",
+    "before the first step": r"parameters",
+    "before the first checkpoint": r"^step 2 \|",
+    "validation": r"^valid at step 4",
+    "epoch boundary": r"^step \d+ \| epoch 2",
+    "between checkpoints": r"^step 11 \|",
+    "after the last save": r"^training ended",
+    "before the card": r"^test: ",
+}
+
+
+def test_killed_at_every_kind_of_moment_it_ends_the_same(
+    corpus: list[str], straight: Callable[[str], Path], tmp_path: Path
+) -> None:
+    config = tiny(corpus, {"data.test": f"[{', '.join(corpus)}]"})
+    for moment, pattern in MOMENTS.items():
+        stream = Script(pattern, stop)
+        with pytest.raises(Stop):
+            run_training(tmp_path, config, stream=stream)
+        assert stream.happened, moment
+        assert not (tmp_path / card.CARD).exists(), moment
+    assert "resuming at step 12" in run_training(tmp_path, config)
+    assert digest(tmp_path) == digest(straight("everything"))
+    assert list(metrics(tmp_path, "train", "loss")) == list(range(1, 13))
+    assert metrics(tmp_path, "valid", "loss") == metrics(straight("everything"), "valid", "loss")
+
+
+def killed(process: subprocess.Popen[bytes], log: Path, pattern: str, wait: float) -> None:
+    """Kill a training a moment after a new line of its log matches, or fail if it ends before."""
+    seen, deadline = len(log.read_bytes()) if log.exists() else 0, time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if log.exists() and re.search(pattern.encode(), log.read_bytes()[seen:]):
+            time.sleep(wait)
+            break
+        assert process.poll() is None, f"ended with {process.returncode} before {pattern}"
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_killed_once_it_ends_the_same(corpus: list[str], straight: Callable[[str], Path], tmp_path: Path) -> None:
+    arguments = words(corpus, tmp_path)
+    killed(start(arguments), tmp_path / "train.log", r"step 7 \|", 0.0)
+    assert checkpoint.steps(tmp_path)
+    assert not checkpoint.is_finished(tmp_path)
+    assert start(arguments).wait() == 0
+    assert "resuming at step" in (tmp_path / "train.log").read_text(encoding="utf-8")
+    assert digest(tmp_path) == digest(straight("everything"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_killed_at_random_moments_it_ends_the_same(variant: str, corpus: list[str], tmp_path: Path) -> None:
+    changes = {**VARIANTS[variant], LIMIT: 150, "training.log_every": 10}
+    arguments, run = words(corpus, tmp_path / "run", changes), tmp_path / "run"
+    run_training(tmp_path / "straight", tiny(corpus, changes))
+    seed = random.randrange(2**32)
+    print(f"moments drawn with seed {seed}")
+    chance = random.Random(seed)
+    reached = [0]
+    for step in (20, 60, 100):
+        killed(start(arguments), run / "train.log", rf" step {step} \|", chance.uniform(0, 0.3))
+        reached.append(checkpoint.steps(run)[-1])
+    assert reached == sorted(set(reached)), "a kill cost what an earlier one had saved"
+    assert not checkpoint.is_finished(run)
+    assert start(arguments).wait() == 0
+    assert digest(run) == digest(tmp_path / "straight")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", [r"step \d+ \| epoch 2", r"valid at step 8", r"training ended", r" finished in"])
+def test_killed_at_chosen_moments_it_ends_the_same(
+    pattern: str, corpus: list[str], straight: Callable[[str], Path], tmp_path: Path
+) -> None:
+    killed(start(words(corpus, tmp_path)), tmp_path / "train.log", pattern, 0.0)
+    assert start(words(corpus, tmp_path)).wait() == 0
+    assert digest(tmp_path) == digest(straight("everything"))
+
+
+@pytest.mark.parametrize(
+    ("number", "pattern", "code"),
+    [
+        (signal.SIGINT, r"^step 7 \|", 130),
+        (signal.SIGTERM, r"^valid at step 8", 143),
+        (signal.SIGTERM, r"^tokenizer trained", 143),
+    ],
+)
+def test_a_signal_saves_and_leaves_with_its_code(
+    number: signal.Signals,
+    pattern: str,
+    code: int,
+    corpus: list[str],
+    straight: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Script(pattern, lambda: os.kill(os.getpid(), number))
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert run_command(words(corpus, tmp_path)) == code
+    assert "Traceback" not in stream.getvalue()
+    step = re.findall(r"interrupted: step (\d+) is saved; the same command goes on", stream.getvalue())
+    assert checkpoint.steps(tmp_path)[-1:] == list(map(int, step))
+    assert run_command(words(corpus, tmp_path)) == 0
+    assert not step or f"resuming at step {step[0]}," in stream.getvalue()
+    assert digest(tmp_path) == digest(straight("everything"))
+
+
+# ---- the same command again -------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_says_so_and_is_left_alone(
+    finished: Path, corpus: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(finished)
+    assert run_command(words(corpus, finished)) == 0
+    assert run_command(words(corpus, finished, {LIMIT: 3, "data.test": "elsewhere"})) == 0
+    assert snapshot(finished) == before
+    told = capsys.readouterr()
+    assert (
+        told.err.splitlines()
+        == [
+            f"{finished}: finished; to go on raise the limit that ended it "
+            "(--max-time, --max-steps, --max-epochs or --patience)"
+        ]
+        * 2
+    )
+    assert told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("training.learning_rate", 0.02), ("model.dim", 32), ("tokenizer.vocab_size", 280), ("data.max_length", 100)],
+)
+def test_another_config_in_the_folder_is_refused_by_name(
+    key: str, value: Setting, finished: Path, corpus: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(finished)
+    assert run_command(words(corpus, finished, {key: value})) == 2
+    error = capsys.readouterr().err
+    assert error == f"nmt train: error: {finished}: holds a run with another {key} " + error[error.index("(") :]
+    assert "choose another folder with -o" in error
+    assert error.count("\n") == 1
+    assert snapshot(finished) == before
+
+
+def test_another_type_of_model_is_refused_by_name(finished: Path, corpus: list[str]) -> None:
+    with pytest.raises(OptionError, match=r"holds a run with another (model|tokenizer)\.\w+ \("):
+        run_training(finished, tiny(corpus, RNN))
+
+
+def test_a_corpus_that_has_changed_is_refused_by_name(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path)
+    run_training(tmp_path / "run", tiny(corpus, {LIMIT: 2}))
+    write_corpus(tmp_path, seed=2)
+    with pytest.raises(OptionError, match=r"run: .*text.en has changed since the run began; choose another folder"):
+        run_training(tmp_path / "run", tiny(corpus, {LIMIT: 3}))
+
+
+def test_two_trainings_in_one_folder_are_one_too_many(finished: Path, corpus: list[str]) -> None:
+    with (finished / "train.log").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(OptionError, match=r"another training is running in it; choose another folder with -o"):
+            run_training(finished, tiny(corpus))
+
+
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_file_in_place_of_the_folder_is_refused(below: str, corpus: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(OptionError, match=r"a file is in its place; choose another folder with -o"):
+        run_training(tmp_path / "file" / below, tiny(corpus))
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_config_that_failed_at_once_does_not_block_the_folder(corpus: list[str], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"vocab_size"):
+        run_training(tmp_path, tiny(corpus, {"tokenizer.vocab_size": 50_000, "tokenizer.type": "unigram"}))
+    run_training(tmp_path, tiny(corpus, {LIMIT: 1}))
+    assert checkpoint.is_finished(tmp_path)
+
+
+def test_a_tokenizer_of_a_training_that_never_began_is_not_taken(
+    corpus: list[str], straight: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.model").write_bytes((straight("rnn") / "source.model").read_bytes())
+    run_training(tmp_path, tiny(corpus))
+    assert digest(tmp_path) == digest(straight("everything"))
+
+
+# ---- limits of time ---------------------------------------------------------------------------------------------
+
+
+def test_max_time_bounds_the_command_and_a_larger_one_goes_on(corpus: list[str], tmp_path: Path) -> None:
+    endless: Changes = {LIMIT: 1_000_000, "training.log_every": 100, "training.valid_every": 20}
+    steps = []
+    for limit in (5, 7):
+        began = time.monotonic()
+        told = run_training(tmp_path, tiny(corpus, {**endless, "training.max_time": limit}))
+        is_idle = os.getloadavg()[0] < 2 * (os.cpu_count() or 1)  # a machine that others use is not ours to bound
+        assert time.monotonic() - began < limit or not is_idle
+        assert f"training ended: max_time {limit} s" in told
+        assert checkpoint.is_finished(tmp_path)
+        steps.append(checkpoint.steps(tmp_path)[-1])
+    assert 0 < steps[0] < steps[1]
+    assert "finished; to go on" in run_training(tmp_path, tiny(corpus, {**endless, "training.max_time": 7}))
+
+
+def test_a_time_too_short_for_a_step_still_leaves_a_model(corpus: list[str], tmp_path: Path) -> None:
+    told = run_training(tmp_path, tiny(corpus, {"training.max_time": 1e-3, "data.valid": f"[{', '.join(corpus)}]"}))
+    assert "training ended: max_time 0 s; no step was made" in told
+    assert checkpoint.steps(tmp_path) == [0]
+    assert len(nmt.load(tmp_path).translate(["1 2 3", "4"])) == 2
+    assert "| none |" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    run_training(tmp_path, tiny(corpus, {"data.valid": f"[{', '.join(corpus)}]", LIMIT: 2}))
+    assert checkpoint.steps(tmp_path)[-1] == 2
+
+
+# ---- options ----------------------------------------------------------------------------------------------------
+
+
+def test_from_a_model_its_weights_and_tokenizer_are_taken(
+    straight: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a training without time for a step the weights are those it began with."""
+    other = write_corpus(tmp_path, name="other", seed=5)
+    for variant, files in (("everything", ["tokenizer.model"]), ("rnn", ["source.model", "target.model"])):
+        model, run = straight(variant), tmp_path / variant
+        changes: Changes = {"training.max_time": 1e-3, "training.ema": 0}
+        assert run_command([*words(other, run, changes), "--from", str(model)]) == 0
+        for name in ("model.safetensors", *files):
+            assert (run / name).read_bytes() == (model / name).read_bytes()
+        assert checkpoint.load_config(run).model == checkpoint.load_config(model).model
+        assert f"starting from the weights of {model}" in capsys.readouterr().err
+
+
+def test_from_a_checkpoint_its_averaged_weights_are_taken(finished: Path, corpus: list[str], tmp_path: Path) -> None:
+    folder = checkpoint.step_folder(finished, 9)
+    config = tiny(corpus, {"training.max_time": 1e-3, "training.ema": 0})
+    run_training(tmp_path, config, start_from=folder)
+    expected = load_file(folder / "average.safetensors")
+    for name, tensor in load_file(tmp_path / "model.safetensors").items():
+        assert torch.equal(tensor, expected[name])
+
+
+def test_from_nothing_is_said(corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([*words(corpus, tmp_path / "run"), "--from", str(tmp_path / "absent")]) == ModelError.exit_code
+    assert "absent: no such folder; give a run or a checkpoint" in capsys.readouterr().err
+
+
+def test_the_mean_of_the_last_checkpoints_is_translated_with(straight: Callable[[str], Path]) -> None:
+    run = straight("average")
+    last = [checkpoint.load_checkpoint(checkpoint.step_folder(run, step))[0]["average"] for step in (8, 9, 12)]
+    expected = mean(last)
+    for name, tensor in load_file(run / "model.safetensors").items():
+        assert torch.equal(tensor, expected[name])
+
+
+def trained(corpus: list[str], run: Path, changes: Changes) -> dict[str, dict[str, torch.Tensor]]:
+    run_training(run, tiny(corpus, changes))
+    return checkpoint.load_checkpoint(checkpoint.step_folder(run, checkpoint.steps(run)[-1]))[0]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_options_of_the_optimizer_have_their_effect(
+    schedule: str, corpus: list[str], finished: Path, tmp_path: Path
+) -> None:
+    changes: Changes = {
+        "training.schedule": schedule, "training.optimizer": "adam", "training.clip": 0, "training.ema": 0,
+        "training.max_epochs": 2, LIMIT: 100,
+    }  # fmt: skip
+    tensors = trained(corpus, tmp_path, changes)
+    assert set(tensors) == {"weights", "optimizer"}
+    rates = metrics(tmp_path, "train", "learning_rate")
+    assert rates[4] == pytest.approx(0.01)
+    assert (rates[max(rates)] < 0.01) == (schedule == "cosine")
+    epochs = metrics(tmp_path, "train", "epoch")
+    assert epochs[max(epochs)] == 2
+    assert list(epochs.values()).count(2) == 1
+    assert metrics(tmp_path, "train", "gradient_norm")[1] == metrics(finished, "train", "gradient_norm")[1]
+    assert metrics(tmp_path, "train", "loss")[3] != metrics(finished, "train", "loss")[3]
+
+
+def test_without_a_validation_corpus_some_pairs_are_held_out(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path, pairs=120)
+    told = run_training(tmp_path / "run", tiny(corpus, {LIMIT: 4}))
+    assert "no validation corpus: validating on 2 of the training pairs, held out" in told
+    assert "118 pairs, cpu in float32, 1 threads" in told
+
+
+def test_a_corpus_of_one_pair_trains(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path, {"en": ["1 2 3"], "de": ["three two one"]})
+    changes: Changes = {"tokenizer.vocab_size": "auto", "training.learning_rate": 0.03, LIMIT: 80, "model.dropout": 0}
+    more: Changes = {"training.valid_every": 40, "training.save_every": 40, "training.ema": 0, "tokenizer.sampling": 0}
+    told = run_training(tmp_path / "run", tiny(corpus, {**changes, **more, "search.max_length_ratio": 2}))
+    assert "validating on the training pairs themselves" in told
+    assert nmt.load(tmp_path / "run").translate(["1 2 3"]) == ["three two one"]
+
+
+# ---- what is left -----------------------------------------------------------------------------------------------
+
+
+def test_the_folder_of_a_finished_run(finished: Path, corpus: list[str]) -> None:
+    files = {path.name for path in finished.iterdir()}
+    assert files - {"tensorboard"} == {
+        "config.yaml", "tokenizer.model", "model.safetensors", "MANIFEST.json", "README.md", "metrics.jsonl",
+        "train.log", "curves.png", "checkpoints",
+    }  # fmt: skip
+    assert checkpoint.steps(finished) == [8, 9, 12]
+    text = (finished / "config.yaml").read_text(encoding="utf-8")
+    assert f"nmt: {nmt.__version__}" in text
+    assert set(checkpoint.load_fingerprints(finished)) == set(corpus)
+    assert checkpoint.load_config(finished) == tiny(corpus)
+    log = (finished / "train.log").read_text(encoding="utf-8")
+    assert log.count("  translation  ") == 2 * 3  # two samples at each validation
+    assert log.count("  source       ") == log.count("  reference    ") == 2 * 3
+    assert list(metrics(finished, "valid", "bleu")) == [4, 8, 12]
+    assert nmt.load(finished).translate(["1 2", "", "3"])[1] == ""
+
+
+def test_the_card_has_scores_with_signatures_data_and_command(corpus: list[str], tmp_path: Path) -> None:
+    names = f"[{', '.join(corpus)}]"
+    told = run_training(tmp_path, tiny(corpus, {LIMIT: 1, "data.valid": names, "data.test": names}))
+    assert re.search(r"^test: BLEU \d+\.\d\d, chrF2 \d+\.\d\d$", told, re.MULTILINE)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    for name in ("test", "valid"):
+        assert re.search(rf"\| {name} \| BLEU \| \d+\.\d\d \| `nrefs:1\|case:mixed\|[^`]*tok:13a\|[^`]*` \|", text)
+        assert re.search(rf"\| {name} \| chrF2 \| \d+\.\d\d \| `nrefs:1[^`]*` \|", text)
+    assert "en to de" in text
+    assert "    nmt train" in text
+    assert all(f"`{name}` sha256 {value}" in text for name, value in checkpoint.load_fingerprints(tmp_path).items())
+
+
+class Slow:
+    """Translates every line as itself, in a twentieth of a second."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def translate(self, lines: Sequence[str]) -> list[str]:
+        time.sleep(0.05)
+        return list(lines)
+
+
+def test_the_card_scores_what_there_is_time_for(corpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card, "LINES", 1)
+    translator = Slow(tiny(corpus, {"data.test": f"[{', '.join(corpus)}]"}))
+    (measured,) = card.score_sets(translator, time.monotonic() + 0.3)  # type: ignore[arg-type]
+    assert re.fullmatch(r"test, first [1-6] of 40 lines", measured.name)
+    assert [score.name for score in measured.scores] == ["BLEU", "chrF2"]
+    assert card.score_sets(translator, time.monotonic() - 1) == []  # type: ignore[arg-type]
+
+
+def test_a_tokenizer_that_is_not_installed_costs_no_scores(corpus: list[str]) -> None:
+    config = tiny(corpus, {"data.test": f"[{', '.join(corpus)}]", "data.target_lang": "ja"})
+    data = config.data.model_copy(update={"source_lang": "en", "target_lang": "ja"})
+    (measured,) = card.score_sets(Slow(config.model_copy(update={"data": data})), float("inf"))  # type: ignore[arg-type]
+    assert re.search(r"tok:(char|ja-mecab)", measured.scores[0].signature)
+
+
+def test_a_test_corpus_that_is_wrong_is_found_before_training(corpus: list[str], tmp_path: Path) -> None:
+    other = write_files(tmp_path, {"en": ["a", "b"], "de": ["a"]}, "test")
+    with pytest.raises(Exception, match=r"2.*1|1.*2") as error:
+        run_training(tmp_path / "run", tiny(corpus, {"data.test": f"[{', '.join(other)}]"}))
+    assert type(error.value).__name__ == "DataError"
+    assert not checkpoint.steps(tmp_path / "run")
+
+
+def test_interrupted_is_told_to_python_too(corpus: list[str], tmp_path: Path) -> None:
+    stream = Script(r"^step 2 \|", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        run_training(tmp_path, tiny(corpus), stream=stream)

@@ -1,0 +1,256 @@
+"""`nmt translate` as it is typed: which model, which ends, which exit code; and that it is a good filter."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from runs import tiny_config, write_run
+
+from nmt.cli import run as nmt
+
+SHORT = ("--max-length-ratio", "0.5", "--max-length-offset", "3", "--threads", "1", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("command") / "run", tiny_config())
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(original, tmp_path / "runs" / "tiny")
+    (tmp_path / "input").write_bytes(b"A man.\n\nTwo dogs.\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NMT_MODEL", raising=False)
+    return tmp_path
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_stdin_and_files_go_to_stdout(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert nmt(["translate", "input", *SHORT]) == 0
+    from_file = capfd.readouterr()
+    assert from_file.out.count("\n") == 3
+    assert from_file.err == "nmt translate: model runs/tiny\n"
+    feed(monkeypatch, (folder / "input").read_bytes())
+    assert nmt(["translate", "input", "-", *SHORT, "-m", "runs/tiny"]) == 0
+    assert capfd.readouterr() == (from_file.out * 2, "")
+
+
+def test_the_newest_finished_run_is_the_default(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for number, name in enumerate(("older", "newer", "unfinished")):
+        shutil.copytree(folder / "runs" / "tiny", folder / "runs" / name)
+        os.utime(folder / "runs" / name / "MANIFEST.json", ns=(0, 10**18 * (2 + number)))
+    (folder / "runs" / "unfinished" / "MANIFEST.json").unlink()
+    assert nmt(["translate", "input", *SHORT]) == 0
+    assert capfd.readouterr().err == "nmt translate: model runs/newer\n"
+
+
+def test_the_environment_names_a_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NMT_MODEL", "runs/tiny/")
+    assert nmt(["translate", "input", *SHORT]) == 0
+    assert "model runs/tiny\n" in capfd.readouterr().err
+    monkeypatch.setenv("NMT_MODEL", "runs/none")
+    assert nmt(["translate", "input", *SHORT]) == 4
+    assert "$NMT_MODEL runs/none: no such folder" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["-m", "nowhere"], 4, "-m nowhere: no such folder; give a run folder, or train one with nmt train"),
+        (["-m", "runs"], 4, "runs: neither a run nor a checkpoint; give a folder that nmt train wrote"),
+        (["--n-best", "6"], 2, "--n-best: 6 is more than beam_size 5; widen the beam"),
+        (["--n-best", "4", "-b", "3"], 2, "--n-best: 4 is more than beam_size 3; widen the beam"),
+        (["-b", "0"], 2, "--beam-size"),
+        (["--batch-tokens", "0"], 2, "0 is neither a number of tokens nor auto"),
+        (["--length-penalty", "-1"], 2, "--length-penalty"),
+        (["--temperature", "0"], 2, "--temperature"),
+        (["--top-p", "1.5"], 2, "--top-p"),
+        (["--format", "xml"], 2, "xml"),
+        (["--device", "tpu"], 2, "tpu is not one of auto, cpu, cuda, cuda:1, mps"),
+        (["--encoding", "klingon"], 2, "--encoding klingon: unknown"),
+        (["missing"], 3, "missing: no such file"),
+        (["runs"], 3, "runs: is a directory"),
+        (["-o", "input"], 2, "input: input and output are the same file"),
+        (["-o", "link", "--force"], 2, "link: input and output are the same file"),
+        (["-o", "here"], 2, "here: exists; use --force"),
+        (["-o", "no/where"], 2, "there is no folder no"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    folder: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:  # A34, A43 to A45
+    (folder / "link").hardlink_to(folder / "input")
+    (folder / "here").write_text("kept")
+    assert nmt(["translate", "input", *arguments]) == code
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[-1].startswith("nmt translate: error: ")
+    assert message in shown.err
+    assert (folder / "input").read_bytes() == b"A man.\n\nTwo dogs.\n"
+    assert (folder / "here").read_text() == "kept"
+
+
+def test_no_run_at_all_says_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NMT_MODEL", raising=False)
+    assert nmt(["translate"]) == 4
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.model", "MANIFEST.json"])
+def test_a_damaged_model_is_refused(folder: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:  # A81
+    path = folder / "runs" / "tiny" / name
+    path.write_bytes(path.read_bytes()[:-1])
+    assert nmt(["translate", "input", *SHORT]) == 4
+    assert f"error: runs/tiny/{name}: " in capfd.readouterr().err
+
+
+def test_a_file_is_written_whole_or_not_at_all(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:  # A45
+    assert nmt(["translate", "input", "-o", "output", *SHORT]) == 0
+    first = (folder / "output").read_bytes()
+    assert first.count(b"\n") == 3
+    (folder / "bad").write_bytes(b"a\n" + b"b" * 200)
+    assert nmt(["translate", "input", "bad", "-o", "output", "--force", "--max-line-bytes", "100", *SHORT]) == 3
+    assert "bad:2: line longer than 100 bytes" in capfd.readouterr().err
+    assert (folder / "output").read_bytes() == first
+    assert sorted(path.name for path in folder.iterdir()) == ["bad", "input", "output", "runs"]
+
+
+@pytest.mark.parametrize(
+    ("before", "option"),
+    [
+        ("--scores", "-b 1"),
+        ("--scores", "--length-penalty 0"),
+        ("", "--n-best 2"),
+        ("", "--max-length-offset 9"),
+        ("", "--max-length-ratio 3"),
+        ("", "--min-length 30"),
+        ("", "--no-repeat-ngram 1"),
+        ("", "--prefix Zwei"),
+        ("", "--sample"),
+        ("--sample", "--seed 2"),
+        ("--sample", "--top-k 1"),
+        ("--sample", "--top-p 0.01"),
+        ("--sample", "--temperature 0.01"),
+        ("", "--scores"),
+        ("", "--alignments"),
+        ("", "--format tsv"),
+    ],
+)
+def test_an_option_changes_the_output(
+    folder: Path, capfd: pytest.CaptureFixture[str], before: str, option: str
+) -> None:
+    plain = ["translate", "input", "-q", "--format", "jsonl", *SHORT, *before.split()]
+    outputs = []
+    for extra in ("", option):
+        assert nmt([*plain, *extra.split()]) == 0
+        outputs.append(capfd.readouterr().out)
+    assert outputs[0] != outputs[1]
+
+
+def test_stats_and_quiet(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert nmt(["translate", "input", "-q", "--stats", *SHORT]) == 0
+    assert capfd.readouterr().err.startswith("nmt translate: 3 lines (1 blank")
+
+
+def test_closed_ends_are_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:  # A37, A38
+    monkeypatch.setattr(sys, "stdin", None)
+    assert nmt(["translate"]) == 3
+    assert "stdin is closed" in capfd.readouterr().err
+    monkeypatch.setattr(sys, "stdout", None)
+    assert nmt(["translate", "input"]) == 5
+    assert "stdout is closed" in capfd.readouterr().err
+
+
+def test_info_tells_what_a_model_is(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert nmt(["info", "runs/tiny"]) == 0
+    shown = capfd.readouterr().out
+    assert "en to de" in shown
+    assert "transformer, 1 + 1 layers, width 16" in shown
+    torch.set_num_threads(1)
+
+
+COMMAND = [sys.executable, "-m", "nmt", "translate", "-b", "1", *SHORT]
+
+
+@pytest.fixture
+def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_ends_it_by_its_signal(installed: Path) -> None:  # A35
+    text = subprocess.Popen(["yes", "A man rides."], stdout=subprocess.PIPE)
+    command = subprocess.Popen(COMMAND, stdin=text.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert text.stdout
+    assert command.stdout
+    assert command.stderr
+    text.stdout.close()
+    assert command.stdout.readline().endswith(b"\n")
+    command.stdout.close()
+    assert command.stderr.read() == b"nmt translate: model runs/tiny\n"
+    assert command.wait() == -signal.SIGPIPE
+    text.wait()
+    command.stderr.close()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named(installed: Path) -> None:  # A36
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*COMMAND, "input"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 5
+    assert "error: stdout: no space left on device after 0 lines" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_is_done_and_leaves_nothing(installed: Path, number: int, code: int) -> None:  # A41
+    text = subprocess.Popen(["yes", "A man rides."], stdout=subprocess.PIPE)
+    command = subprocess.Popen(COMMAND, stdin=text.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.stdout
+    command.stdout.readline()
+    command.send_signal(number)
+    out, err = command.communicate()
+    text.kill()
+    text.communicate()
+    assert command.returncode == code
+    assert out.endswith(b"\n")
+    assert b"Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "locale",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "POSIX"},
+        {"LC_ALL": "C.UTF-8"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"HOME": "/nonexistent"},
+    ],
+)
+def test_the_locale_changes_nothing(installed: Path, locale: dict[str, str]) -> None:  # A40, A48
+    data = "Fährt \udcff ein Mann?\n".encode("utf-8", "surrogateescape")
+    results = [
+        subprocess.run(COMMAND, input=data, env={**os.environ, **extra}, capture_output=True, check=True).stdout
+        for extra in ({}, locale)
+    ]
+    assert results[0] == results[1]
