@@ -182,11 +182,15 @@ def test_everything_of_a_moment_comes_back(trainer: Make) -> None:
 
 
 def test_another_number_of_threads_is_told(trainer: Make) -> None:
-    trainer({"training.max_steps": 2}).train()
-    torch.set_num_threads(2)
-    again = trainer({"training.max_steps": 3})
-    again.train()
-    torch.set_num_threads(1)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        trainer({"training.max_steps": 2}).train()
+        torch.set_num_threads(2)
+        again = trainer({"training.max_steps": 3})
+        again.train()
+    finally:
+        torch.set_num_threads(threads)
     assert "warning: 2 threads, 1 before: the weights will not be bit for bit those of an unbroken run" in told(again)
 
 
