@@ -1,4 +1,4 @@
-"""A Transformer learns to copy digits and a GRU to sort them; a model that was not trained does not."""
+"""Every model learns to copy digits, to sort them, and twenty sentences by heart; one that was not trained does not."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ LIGHT: dict[str, Setting] = {
     "training.log_every": 50, "training.ema": 0.95, "search.max_length_ratio": 2.0, "search.max_length_offset": 2,
 }  # fmt: skip
 
+BY_HEART: dict[str, Setting] = {
+    **LIGHT, "data.target_lang": "fr", "tokenizer.type": "unigram", "tokenizer.vocab_size": 400,
+    "training.batch_tokens": 4096, "training.max_steps": 300, "training.valid_every": 300, "training.save_every": 300,
+    "search.max_length_offset": 10,
+}  # fmt: skip
+PHRASEBOOK = Path(__file__).parents[1] / "data/phrasebook"
+
 
 class Size(NamedTuple):
     """How much there is to learn."""
@@ -32,6 +39,7 @@ class Size(NamedTuple):
 
 
 SMALL = Size("12345678", 3, 200)
+THOROUGH = SMALL._replace(steps=600)
 MOST = 4000  # sequences to train on
 
 
@@ -57,6 +65,22 @@ def right(folder: Path, task: str, model: Options, size: Size) -> int:
 @pytest.mark.parametrize(("model", "task"), [("transformer", "copy"), ("gru-additive", "sort")])
 def test_a_few_digits_are_soon_learnt(model: str, task: str, tmp_path: Path) -> None:
     assert right(tmp_path, task, MODELS[model], SMALL) >= ENOUGH[task]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_learns_it(model: str, task: str, tmp_path: Path) -> None:
+    assert right(tmp_path, task, MODELS[model], THOROUGH) >= ENOUGH[task]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_twenty_pairs_are_learnt_by_heart(model: str, tmp_path: Path) -> None:
+    pairs = {language: (PHRASEBOOK / f"train.{language}").read_text("utf-8").split("\n")[:20] for language in ("en", "fr")}
+    corpus = write_files(tmp_path, pairs)
+    run_training(tmp_path / "run", tiny(corpus, {**MODELS[model], **BY_HEART}))
+    assert nmt.load(tmp_path / "run").translate(pairs["en"]) == pairs["fr"]
 
 
 def test_without_training_nothing_comes_out_right(tmp_path: Path) -> None:

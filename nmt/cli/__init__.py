@@ -13,6 +13,7 @@ import typer
 
 from nmt import __version__
 from nmt.cli.eval import eval_
+from nmt.cli.export import export
 from nmt.cli.info import info
 from nmt.cli.tokenizer import app as tokenizer
 from nmt.cli.train import train
@@ -33,6 +34,7 @@ app.command("train")(train)
 app.command("translate")(translate)
 app.command("eval")(eval_)
 app.command("info")(info)
+app.command("export")(export)
 app.add_typer(tokenizer, name=TOKENIZER)
 
 

@@ -1,0 +1,154 @@
+"""A Transformer of ours in the format of CTranslate2, for places where Python and PyTorch are too much to carry.
+
+The other engine knows the same layers under other names; nothing is retrained, and without quantization nothing rounded.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from torch import Tensor, nn
+
+from nmt.config import SearchConfig, TransformerConfig
+from nmt.errors import OptionError, ResourceError
+from nmt.models.layers import CrossAttention, DecoderLayer, EncoderLayer, FeedForward, SelfAttention
+from nmt.models.transformer import Transformer
+from nmt.tokenizer import Tokenizers
+from nmt.translate import Translator
+
+QUANTIZATIONS = ("float32", "int8", "int8_float32", "int16", "float16", "bfloat16", "int8_float16", "int8_bfloat16")
+ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "swiglu": "SWISH"}
+
+
+class Parity(NamedTuple):
+    """How far the exported model agrees with ours."""
+
+    equal: int  # lines with the same greedy output
+    lines: int
+
+
+def export_ctranslate2(translator: Translator, folder: Path, quantization: str, *, force: bool = False) -> None:
+    """Write the model and its tokenizers into a new folder that CTranslate2 loads.
+
+    Raises OptionError where CTranslate2 is missing, the folder is there, or the format has no place for the model.
+    """
+    config = translator.config.model
+    if find_spec("ctranslate2") is None:
+        raise OptionError("--to ctranslate2: the package is missing; pip install ctranslate2")
+    if config.type != "transformer":
+        raise OptionError("--to ctranslate2: the engine knows no recurrent model; export a transformer")
+    if config.positions == "rotary":
+        raise OptionError("--to ctranslate2: the engine has no rotary positions here; train with sinusoidal or learned")
+    if folder.exists() and not force:
+        raise OptionError(f"{folder}: is there already; choose another -o or add --force")
+    spec = _specification(cast(Transformer, translator.model), config, translator.tokenizers)
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    draft = folder.with_name(f".{folder.name}.new")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        spec.save(str(draft))
+        for name, content in translator.tokenizers.files().items():
+            (draft / name).write_bytes(content)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+    except OSError as error:
+        raise ResourceError(f"{folder}: cannot be written: {error.strerror}; make room or choose another -o") from error
+
+
+def compare_greedy(translator: Translator, folder: Path, lines: Sequence[str]) -> Parity:
+    """Translate the lines greedily with both and count where the outputs are the same, token for token."""
+    import ctranslate2
+
+    options = SearchConfig(beam_size=1, max_length_ratio=2.0, max_length_offset=10)
+    ours = [translation.hypotheses[0].pieces for translation in translator.translate_block(lines, options)]
+    source = translator.tokenizers.source
+    pieces = [source.pieces(ids) for ids in source.encode(lines)]
+    engine = ctranslate2.Translator(str(folder), device="cpu", compute_type="default")
+    theirs = engine.translate_batch(
+        pieces, beam_size=1, max_batch_size=1024, batch_type="tokens", max_decoding_length=2 * max(map(len, pieces)) + 10
+    )
+    return Parity(sum(list(a) == b.hypotheses[0] for a, b in zip(ours, theirs, strict=True)), len(lines))
+
+
+def _specification(model: Transformer, config: TransformerConfig, tokenizers: Tokenizers) -> Any:
+    from ctranslate2.specs import TransformerSpec
+    from ctranslate2.specs.common_spec import Activation
+
+    spec = TransformerSpec.from_config(
+        (config.encoder_layers, config.decoder_layers),
+        config.heads,
+        pre_norm=config.norm == "pre",
+        activation=Activation[ACTIVATIONS[config.activation]],
+        ffn_glu=config.activation == "swiglu",
+    )
+    spec.encoder.embeddings[0].weight = _array(model.embeddings.source.weight)
+    spec.decoder.embeddings.weight = _array(model.embeddings.target.weight)
+    spec.decoder.projection.weight = _array(model.embeddings.output.weight)
+    if config.positions == "learned":
+        for side in (spec.encoder, spec.decoder):
+            side.position_encodings.encodings = _array(cast(Tensor, model.positions.weight))
+    for theirs, encoder_layer in zip(spec.encoder.layer, model.encoder, strict=True):
+        _encoder_layer(theirs, encoder_layer)
+    for theirs, decoder_layer in zip(spec.decoder.layer, model.decoder, strict=True):
+        _decoder_layer(theirs, decoder_layer)
+    if config.norm == "pre":
+        _norm(spec.encoder.layer_norm, cast(nn.LayerNorm, model.encoder_norm))
+        _norm(spec.decoder.layer_norm, cast(nn.LayerNorm, model.decoder_norm))
+    for tokenizer, register in (
+        (tokenizers.source, spec.register_source_vocabulary),
+        (tokenizers.target, spec.register_target_vocabulary),
+    ):
+        register(tokenizer.pieces(range(tokenizer.size)))
+    spec.config.add_source_eos = True
+    spec.config.layer_norm_epsilon = model.encoder[0].around_attention.norm.eps
+    return spec
+
+
+def _encoder_layer(theirs: Any, ours: EncoderLayer) -> None:
+    _self_attention(theirs.self_attention, ours.attention, ours.around_attention.norm)
+    _feed_forward(theirs.ffn, ours.feed_forward, ours.around_feed_forward.norm)
+
+
+def _decoder_layer(theirs: Any, ours: DecoderLayer) -> None:
+    _self_attention(theirs.self_attention, ours.attention, ours.around_attention.norm)
+    _cross_attention(theirs.attention, ours.cross, ours.around_cross.norm)
+    _feed_forward(theirs.ffn, ours.feed_forward, ours.around_feed_forward.norm)
+
+
+def _self_attention(theirs: Any, ours: SelfAttention, norm: nn.LayerNorm) -> None:
+    _norm(theirs.layer_norm, norm)
+    for linear, layer in zip(theirs.linear, (ours.project, ours.output), strict=True):
+        _linear(linear, layer.weight, layer.bias)
+
+
+def _cross_attention(theirs: Any, ours: CrossAttention, norm: nn.LayerNorm) -> None:
+    _norm(theirs.layer_norm, norm)
+    for linear, layer in zip(theirs.linear, (ours.query, ours.project, ours.output), strict=True):
+        _linear(linear, layer.weight, layer.bias)
+
+
+def _feed_forward(theirs: Any, ours: FeedForward, norm: nn.LayerNorm) -> None:
+    _norm(theirs.layer_norm, norm)
+    _linear(theirs.linear_1, ours.narrow.weight, ours.narrow.bias)
+    parts = (theirs.linear_0, *([theirs.linear_0_noact] if hasattr(theirs, "linear_0_noact") else []))
+    halves = zip(ours.widen.weight.chunk(len(parts)), ours.widen.bias.chunk(len(parts)), strict=True)
+    for part, (weight, bias) in zip(parts, halves, strict=True):
+        _linear(part, weight, bias)
+
+
+def _norm(theirs: Any, ours: nn.LayerNorm) -> None:
+    theirs.gamma, theirs.beta = _array(ours.weight), _array(ours.bias)
+
+
+def _linear(theirs: Any, weight: Tensor, bias: Tensor) -> None:
+    theirs.weight, theirs.bias = _array(weight), _array(bias)
+
+
+def _array(weights: Tensor) -> Any:
+    return weights.detach().float().cpu().contiguous().numpy()
