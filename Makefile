@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # CI is patient: it runs the slow tests too.
 SLOW := $(if $(CI),,-m "not slow")
 
-.PHONY: setup demo test check format clean
+.PHONY: setup demo test check format bench clean
 
 setup: $(INSTALLED)
 
@@ -34,6 +34,10 @@ check: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Installs the peers (several GB in .bench/ or $NMT_BENCH) and measures for more than an hour; ARGS=--help lists options.
+bench: setup
+	$(BIN)/python tests/bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) runs input.txt output.txt

@@ -1,6 +1,6 @@
 """A Transformer of ours in the format of CTranslate2, for places where Python and PyTorch are too much to carry.
 
-The other engine knows the same layers under other names; nothing is retrained, and without quantization nothing rounded.
+The other engine knows the same layers under other names: nothing is trained again, and only quantization rounds.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
+from nmt.batches import BOS, PAD
 from nmt.config import SearchConfig, TransformerConfig
 from nmt.errors import OptionError, ResourceError
 from nmt.models.layers import CrossAttention, DecoderLayer, EncoderLayer, FeedForward, SelfAttention
@@ -20,7 +22,7 @@ from nmt.models.transformer import Transformer
 from nmt.tokenizer import Tokenizers
 from nmt.translate import Translator
 
-QUANTIZATIONS = ("float32", "int8", "int8_float32", "int16", "float16", "bfloat16", "int8_float16", "int8_bfloat16")
+RATIO, OFFSET = 2.0, 10  # of the longest output when both are compared
 ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "swiglu": "SWISH"}
 
 
@@ -38,42 +40,48 @@ def export_ctranslate2(translator: Translator, folder: Path, quantization: str, 
     """
     config = translator.config.model
     if find_spec("ctranslate2") is None:
-        raise OptionError("--to ctranslate2: the package is missing; pip install ctranslate2")
+        raise OptionError("--to ctranslate2: the package is missing; pip install 'nmt[ctranslate2]'")
     if config.type != "transformer":
         raise OptionError("--to ctranslate2: the engine knows no recurrent model; export a transformer")
     if config.positions == "rotary":
         raise OptionError("--to ctranslate2: the engine has no rotary positions here; train with sinusoidal or learned")
     if folder.exists() and not force:
-        raise OptionError(f"{folder}: is there already; choose another -o or add --force")
+        raise OptionError(f"{folder}: exists; use --force")
     spec = _specification(cast(Transformer, translator.model), config, translator.tokenizers)
     spec.validate()
     spec.optimize(quantization=quantization)
-    draft = folder.with_name(f".{folder.name}.new")
     try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        spec.save(str(draft))
-        for name, content in translator.tokenizers.files().items():
-            (draft / name).write_bytes(content)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as draft:
+            spec.save(draft)
+            for name, content in translator.tokenizers.files().items():
+                (Path(draft) / name).write_bytes(content)
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(draft, folder)
     except OSError as error:
         raise ResourceError(f"{folder}: cannot be written: {error.strerror}; make room or choose another -o") from error
 
 
 def compare_greedy(translator: Translator, folder: Path, lines: Sequence[str]) -> Parity:
-    """Translate the lines greedily with both and count where the outputs are the same, token for token."""
+    """Translate the lines greedily with both and count where the outputs are the same, token for token.
+
+    Lines that are blank or too long for the model are left out: what happens to them is not the engine's business.
+    """
     import ctranslate2
 
-    options = SearchConfig(beam_size=1, max_length_ratio=2.0, max_length_offset=10)
-    ours = [translation.hypotheses[0].pieces for translation in translator.translate_block(lines, options)]
-    source = translator.tokenizers.source
-    pieces = [source.pieces(ids) for ids in source.encode(lines)]
-    engine = ctranslate2.Translator(str(folder), device="cpu", compute_type="default")
-    theirs = engine.translate_batch(
-        pieces, beam_size=1, max_batch_size=1024, batch_type="tokens", max_decoding_length=2 * max(map(len, pieces)) + 10
-    )
-    return Parity(sum(list(a) == b.hypotheses[0] for a, b in zip(ours, theirs, strict=True)), len(lines))
+    source, limit = translator.tokenizers.source, translator.config.model.max_length
+    pieces = {line: source.pieces(ids) for line, ids in zip(lines, source.encode(lines), strict=True)}
+    pieces = {line: tokens for line, tokens in pieces.items() if 0 < len(tokens) < limit}
+    options = SearchConfig(beam_size=1, max_length_ratio=RATIO, max_length_offset=OFFSET)
+    ours = [translation.hypotheses[0].pieces for translation in translator.translate_block(list(pieces), options)]
+    specials = translator.tokenizers.target.pieces([PAD, BOS])
+    longest = [int(RATIO * len(tokens)) + OFFSET for tokens in pieces.values()]
+    found = ctranslate2.Translator(str(folder), device="cpu").translate_batch(
+        list(pieces.values()), beam_size=1, max_batch_size=1024, batch_type="tokens", max_decoding_length=max(longest),
+        min_decoding_length=0, disable_unk=True, suppress_sequences=[[piece] for piece in specials],
+    )  # fmt: skip
+    theirs = [tuple(result.hypotheses[0][:most]) for result, most in zip(found, longest, strict=True)]
+    return Parity(sum(map(tuple.__eq__, ours, theirs)), len(ours))
 
 
 def _specification(model: Transformer, config: TransformerConfig, tokenizers: Tokenizers) -> Any:

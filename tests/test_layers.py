@@ -29,9 +29,9 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("stream", "training.validation", "training.card"),
     ("training.trainer",),
     ("training.run",),
-    ("inspect", "inspect.model", "inspect.beams", "export"),
+    ("inspect", "inspect.model", "inspect.beams", "inspect.bench", "export"),
     ("", "cli.options"),  # the package itself is the door for Python: `nmt.load`
-    ("cli.export", "cli.info", "cli.tokenizer", "cli.train", "cli.translate"),
+    ("cli.bench", "cli.export", "cli.info", "cli.tokenizer", "cli.train", "cli.translate"),
     ("cli.eval",),
     ("cli",),
     ("__main__",),

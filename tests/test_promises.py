@@ -921,6 +921,32 @@ def test_beams_are_compared(world: World) -> None:
     assert world.nmt(*swept, "--beams", "1,4").ok().out.splitlines()[0].split()[:2] == ["beam", "BLEU"]
 
 
+@keeps("export", "export --to", "export --model", "export --output", "export --check", "export --force")
+@keeps("export --quantization")
+def test_a_model_is_exported_and_checked(world: World) -> None:
+    exported = ("export", "-m", "trained", "--to", "ctranslate2", "-o", "exported")
+    assert world.nmt(*exported, "--check", "test.en").ok().out == "8 of 8 greedy outputs are the same\n"
+    size = (world.folder / "exported/model.bin").stat().st_size
+    done = world.nmt(*exported)
+    assert (done.code, done.error) == (2, "nmt export: error: exported: exists; use --force\n")
+    world.nmt(*exported, "--force", "--quantization", "int8").ok()
+    assert (world.folder / "exported/model.bin").stat().st_size < size
+
+
+@keeps("bench", "bench --model", "bench --seconds", "bench --format", "bench --device", "bench --threads")
+def test_the_machine_is_measured(world: World) -> None:
+    quick = ("bench", "-m", "trained", "--seconds", "0.01", "--threads", "1", "--device", "cpu")
+    *rows, one = json.loads(world.nmt(*quick, "--format", "json").ok().out)
+    assert {row["work"] for row in rows} == {"training", "translation"}
+    assert all(row["tokens"] > 0 and row["sentences"] > 0 and 0 <= row["padding"] < 1 for row in rows)
+    assert all(row["threads"] == 1 and row["device"] == "cpu" and row["memory"] > 0 for row in rows)
+    assert all(sum(row["parts"].values()) == pytest.approx(1) for row in rows)
+    assert 0 < one["seconds"] < 10
+    shown = world.nmt(*quick).ok().out
+    assert all(word in shown for word in ("forward", "top-k", "fastest training: --precision", "one sentence by itself"))
+    assert world.nmt(*quick, "trained/config.yaml").code == 2
+
+
 # ---- elsewhere --------------------------------------------------------------------------------------------------
 
 
@@ -948,7 +974,7 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
 
 # ---- the table --------------------------------------------------------------------------------------------------
 
-COMMANDS = ("train", "translate", "eval", "info", "tokenizer train", "tokenizer encode", "tokenizer decode")
+COMMANDS = ("train", "translate", "eval", "info", "bench", "export", "tokenizer train", "tokenizer encode", "tokenizer decode")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

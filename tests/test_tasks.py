@@ -77,7 +77,9 @@ def test_every_model_learns_it(model: str, task: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_twenty_pairs_are_learnt_by_heart(model: str, tmp_path: Path) -> None:
-    pairs = {language: (PHRASEBOOK / f"train.{language}").read_text("utf-8").split("\n")[:20] for language in ("en", "fr")}
+    pairs = {
+        language: (PHRASEBOOK / f"train.{language}").read_text("utf-8").split("\n")[:20] for language in ("en", "fr")
+    }
     corpus = write_files(tmp_path, pairs)
     run_training(tmp_path / "run", tiny(corpus, {**MODELS[model], **BY_HEART}))
     assert nmt.load(tmp_path / "run").translate(pairs["en"]) == pairs["fr"]

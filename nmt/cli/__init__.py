@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from nmt import __version__
+from nmt.cli.bench import bench
 from nmt.cli.eval import eval_
 from nmt.cli.export import export
 from nmt.cli.info import info
@@ -34,6 +35,7 @@ app.command("train")(train)
 app.command("translate")(translate)
 app.command("eval")(eval_)
 app.command("info")(info)
+app.command("bench")(bench)
 app.command("export")(export)
 app.add_typer(tokenizer, name=TOKENIZER)
 

@@ -32,8 +32,8 @@ def export(
     """Write a Transformer in the format of another engine."""
     say = shared.speaker("export")
     path = shared.find_model(model, say)
-    from nmt.export import compare_greedy, export_ctranslate2  # torch
     from nmt.corpus import read_lines
+    from nmt.export import compare_greedy, export_ctranslate2  # torch
     from nmt.translate import Translator
 
     lines = read_lines(str(check)) if check is not None else []

@@ -48,9 +48,9 @@ def speaker(command: str, *, quiet: bool = False) -> Callable[[str], None]:
 def find_model(option: str | None, say: Callable[[str], None]) -> Path:
     """Return the model meant: `-m`, else $NMT_MODEL, else the newest finished run under runs/, naming the choice."""
     if option is not None:
-        return _existing(option, "-m")
+        return existing(option, "-m")
     if chosen := os.environ.get("NMT_MODEL"):
-        path = _existing(chosen, "$NMT_MODEL")
+        path = existing(chosen, "$NMT_MODEL")
     else:
         finished = sorted(RUNS.glob(f"*/{MANIFEST}"), key=lambda manifest: (manifest.stat().st_mtime_ns, manifest))
         if not finished:
@@ -60,7 +60,8 @@ def find_model(option: str | None, say: Callable[[str], None]) -> Path:
     return path
 
 
-def _existing(name: str, where: str) -> Path:
+def existing(name: str, where: str) -> Path:
+    """Return the model of that name, which an option or variable gave."""
     path = Path(name)
     if not path.exists():
         raise ModelError(f"{where} {name}: no such folder; give a run folder, or train one with nmt train")
