@@ -29,7 +29,8 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("stream", "training.validation", "training.card"),
     ("training.trainer",),
     ("training.run",),
-    ("inspect", "inspect.model", "inspect.beams", "inspect.bench", "export"),
+    ("inspect", "inspect.model", "inspect.beams", "inspect.profile", "export"),
+    ("inspect.bench",),
     ("", "cli.options"),  # the package itself is the door for Python: `nmt.load`
     ("cli.bench", "cli.export", "cli.info", "cli.tokenizer", "cli.train", "cli.translate"),
     ("cli.eval",),

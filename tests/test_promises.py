@@ -943,7 +943,9 @@ def test_the_machine_is_measured(world: World) -> None:
     assert all(sum(row["parts"].values()) == pytest.approx(1) for row in rows)
     assert 0 < one["seconds"] < 10
     shown = world.nmt(*quick).ok().out
-    assert all(word in shown for word in ("forward", "top-k", "fastest training: --precision", "one sentence by itself"))
+    assert all(
+        word in shown for word in ("forward", "top-k", "fastest training: --precision", "one sentence by itself")
+    )
     assert world.nmt(*quick, "trained/config.yaml").code == 2
 
 
@@ -974,7 +976,17 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
 
 # ---- the table --------------------------------------------------------------------------------------------------
 
-COMMANDS = ("train", "translate", "eval", "info", "bench", "export", "tokenizer train", "tokenizer encode", "tokenizer decode")
+COMMANDS = (
+    "train",
+    "translate",
+    "eval",
+    "info",
+    "bench",
+    "export",
+    "tokenizer train",
+    "tokenizer encode",
+    "tokenizer decode",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

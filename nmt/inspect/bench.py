@@ -9,21 +9,20 @@ from __future__ import annotations
 import resource
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from nmt.batches import Batch, Position, epoch_batches, pack
 from nmt.config import Config
 from nmt.corpus import ParallelCorpus
 from nmt.device import Compute, compute
 from nmt.encoded import EncodedCorpus, Encoding
+from nmt.inspect.profile import now, parts_of_search, parts_of_training
 from nmt.models import Model, build
 from nmt.tokenizer import Tokenizers
 from nmt.training.checkpoint import load_model, run_folder
@@ -32,12 +31,7 @@ from nmt.training.trainer import batch_ceiling
 from nmt.translate import Translator
 
 PAIRS = 20_000  # of the corpus are read: enough for batches as training has them
-WARM_UP, PROFILED = 4, 3  # steps before the clock runs, and batches that are looked into
-OPERATIONS = {
-    "aten::topk": "top-k",
-    "aten::sort": "top-k",
-    "aten::gather": "reorder",
-}  # of search, by what they are for
+WARM_UP = 4  # steps before the clock runs
 PEAK = Path("/proc/self/clear_refs")  # Linux: writing 5 makes the peak of resident memory start anew
 
 
@@ -137,9 +131,8 @@ def train(subject: Subject, setting: Setting, seconds: float) -> Figures:
         filled += int(batch.source.lengths.sum()) + batch.tokens
     spent = now(on) - began
     memory = _peak(on)
-    return Figures(
-        "training", setting, tokens / spent, pairs / spent, 1 - filled / cells, memory, _steps(learner, batches, on)
-    )
+    parts = parts_of_training(learner, batches, on)
+    return Figures("training", setting, tokens / spent, pairs / spent, 1 - filled / cells, memory, parts)
 
 
 def translate(subject: Subject, setting: Setting, seconds: float) -> Figures:
@@ -161,7 +154,7 @@ def translate(subject: Subject, setting: Setting, seconds: float) -> Figures:
     lengths = np.array([translation.tokens + 1 for translation in found])
     cells = sum(len(rows) * int(lengths[rows].max()) for rows in pack(lengths, lengths, setting.batch_tokens))
     padding = 1 - int(lengths.sum()) / cells
-    parts = _search(translator, lines[: setting.batch_tokens // max(1, round(float(lengths.mean())))], options)
+    parts = parts_of_search(translator, lines[: setting.batch_tokens // max(1, round(float(lengths.mean())))], options)
     return Figures("translation", setting, tokens / spent, len(lines) / spent, padding, memory, parts)
 
 
@@ -176,13 +169,6 @@ def latency(subject: Subject, setting: Setting) -> float:
         translator.translate([line])
         times.append(now(on) - began)
     return statistics.median(times[2:])
-
-
-def now(on: Compute) -> float:
-    """Return the time in seconds, once the device has done what it was told."""
-    if on.device.type == "cuda":
-        torch.cuda.synchronize(on.device)
-    return time.perf_counter()
 
 
 def _use(setting: Setting) -> Compute:
@@ -203,84 +189,6 @@ def _batches(subject: Subject, batch_tokens: int) -> Iterator[Batch]:
         for batch, after in epoch_batches(subject.corpus, 1, batch_tokens, position):
             position = after
             yield batch
-
-
-class _Watch:
-    """Adds up the time between two moments under the name of the second."""
-
-    def __init__(self, on: Compute) -> None:
-        self._on, self._last, self.seconds = on, now(on), dict[str, float]()
-
-    def lap(self, name: str) -> None:
-        moment = now(self._on)
-        self.seconds[name] = self.seconds.get(name, 0.0) + moment - self._last
-        self._last = moment
-
-    def marker(self, name: str) -> Callable[..., None]:
-        """Return a hook that ends a part."""
-        return lambda *_: self.lap(name)
-
-
-def _steps(learner: Learner, batches: Iterator[Batch], on: Compute) -> dict[str, float]:
-    """Return the shares of data, forward, backward (with the loss) and optimizer in a few steps."""
-    watch = _Watch(on)
-    hooks = (
-        learner.model.register_forward_pre_hook(watch.marker("data")),
-        learner.model.register_forward_hook(watch.marker("forward")),
-        register_optimizer_step_pre_hook(watch.marker("backward")),
-        register_optimizer_step_post_hook(watch.marker("optimizer")),
-    )
-    try:
-        for step in range(PROFILED):
-            learner.learn([next(batches)], step + 1, 1e-5)
-            watch.lap("optimizer")  # and averages
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return _shares(watch.seconds)
-
-
-class _Timed:
-    """A model whose calls a profiler sees by name."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def encode(self, source: Any) -> Any:
-        with torch.profiler.record_function("encode"):
-            return self._model.encode(source)
-
-    def start(self, memory: Any, beam: int, length: int) -> Any:
-        with torch.profiler.record_function("encode"):
-            return self._model.start(memory, beam, length)
-
-    def step(self, tokens: Any, state: Any, memory: Any) -> Any:
-        with torch.profiler.record_function("step"):
-            return self._model.step(tokens, state, memory)
-
-
-def _search(translator: Translator, lines: list[str], options: Any) -> dict[str, float]:
-    """Return the shares of encoding, steps of the decoder, top-k, reordering and all else, as a profiler sees them."""
-    model = translator.model
-    translator.model = _Timed(model)  # type: ignore[assignment]
-    try:
-        with torch.profiler.profile() as profile:
-            began = time.perf_counter()
-            translator.translate_block(lines, options)
-            spent = (time.perf_counter() - began) * 1e6
-    finally:
-        translator.model = model
-    parts = dict.fromkeys(("encode", "step", "top-k", "reorder"), 0.0)
-    for event in profile.key_averages():
-        name = OPERATIONS.get(event.key, event.key)
-        if name in parts:
-            parts[name] += event.cpu_time_total
-    return _shares({**parts, "other": max(spent - sum(parts.values()), 0.0)})
-
-
-def _shares(parts: dict[str, float]) -> dict[str, float]:
-    total = sum(parts.values()) or 1.0
-    return {name: part / total for name, part in parts.items()}
 
 
 def _forget_peak(on: Compute) -> None:
