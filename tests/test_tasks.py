@@ -18,10 +18,10 @@ ENOUGH = {"copy": 98, "sort": 97}  # of them right
 TASKS = {"copy": list, "sort": sorted}
 LIGHT: dict[str, Setting] = {
     "tokenizer.type": "word", "tokenizer.vocab_size": "auto", "tokenizer.sampling": 0,
-    "training.batch_tokens": 512, "training.warmup": 50, "training.learning_rate": 5e-3, "training.label_smoothing": 0,
-    "training.log_every": 50, "training.ema": 0.95, "search.max_length_ratio": 2.0, "search.max_length_offset": 2,
+    "training.batch_tokens": 512, "training.warmup": 50, "training.learning_rate": 5e-3, "training.schedule": "cosine",
+    "training.label_smoothing": 0.1, "training.log_every": 50, "training.ema": 0.95,
+    "search.max_length_ratio": 2.0, "search.max_length_offset": 2,
 }  # fmt: skip
-
 BY_HEART: dict[str, Setting] = {
     **LIGHT, "data.target_lang": "fr", "tokenizer.type": "unigram", "tokenizer.vocab_size": 400,
     "training.batch_tokens": 4096, "training.max_steps": 300, "training.valid_every": 300, "training.save_every": 300,
@@ -39,7 +39,7 @@ class Size(NamedTuple):
 
 
 SMALL = Size("12345678", 3, 200)
-THOROUGH = SMALL._replace(steps=600)
+THOROUGH = Size("0123456789", 3, 800)
 MOST = 4000  # sequences to train on
 
 
