@@ -6,12 +6,17 @@ nmt.load("runs/phrasebook").translate(["Where is the station?"])
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nmt.translate import Translator
+
+# Read by OpenMP when torch is loaded. Its threads spin for milliseconds while they wait for each other; beside one busy
+# process of somebody else's, training on all cores then takes a hundred times longer. So short a spin costs nothing.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
