@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -67,3 +70,14 @@ def test_products_run_in_the_precision_that_was_chosen(precision: str) -> None:
         product = torch.nn.functional.linear(weights, weights)
     assert product.dtype == on.dtype
     assert on.dtype == torch.float32 or precision == "bf16"
+
+
+@pytest.mark.parametrize(("given", "used"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_spin_briefly_unless_told_otherwise(given: dict[str, str], used: str) -> None:
+    """A busy neighbour made training a hundred times slower: two threads that wait for each other block both cores."""
+    kept = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    script = "import os, nmt; print(os.environ['GOMP_SPINCOUNT'])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**kept, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == used
