@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from nmt.translate import Translator
 
-# Read by OpenMP when torch is loaded. Its threads spin for milliseconds while they wait for each other; beside one busy
-# process of somebody else's, training on all cores then takes a hundred times longer. So short a spin costs nothing.
+# Read by OpenMP when torch is loaded. Its threads spin for milliseconds while they wait for each other; where another
+# process keeps a core busy, training on all cores all but stops. After a short spin they sleep, and it goes on.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"

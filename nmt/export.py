@@ -5,7 +5,6 @@ The other engine knows the same layers under other names: nothing is trained aga
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +21,7 @@ from nmt.models.transformer import Transformer
 from nmt.tokenizer import Tokenizers
 from nmt.translate import Translator
 
+MODEL = "model.bin"  # the file that makes a folder one of CTranslate2's
 RATIO, OFFSET = 2.0, 10  # of the longest output when both are compared
 ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "swiglu": "SWISH"}
 
@@ -47,17 +47,22 @@ def export_ctranslate2(translator: Translator, folder: Path, quantization: str, 
         raise OptionError("--to ctranslate2: the engine has no rotary positions here; train with sinusoidal or learned")
     if folder.exists() and not force:
         raise OptionError(f"{folder}: exists; use --force")
+    if folder.exists() and not (folder / MODEL).is_file():
+        raise OptionError(f"{folder}: holds something else than an exported model; choose another -o")
     spec = _specification(cast(Transformer, translator.model), config, translator.tokenizers)
     spec.validate()
     spec.optimize(quantization=quantization)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as draft:
-            spec.save(draft)
+            made = Path(draft) / "made"
+            made.mkdir()
+            spec.save(str(made))
             for name, content in translator.tokenizers.files().items():
-                (Path(draft) / name).write_bytes(content)
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(draft, folder)
+                (made / name).write_bytes(content)
+            if folder.exists():
+                folder.rename(Path(draft) / "old")  # goes with the draft
+            made.rename(folder)
     except OSError as error:
         raise ResourceError(f"{folder}: cannot be written: {error.strerror}; make room or choose another -o") from error
 
@@ -72,6 +77,8 @@ def compare_greedy(translator: Translator, folder: Path, lines: Sequence[str]) -
     source, limit = translator.tokenizers.source, translator.config.model.max_length
     pieces = {line: source.pieces(ids) for line, ids in zip(lines, source.encode(lines), strict=True)}
     pieces = {line: tokens for line, tokens in pieces.items() if 0 < len(tokens) < limit}
+    if not pieces:
+        return Parity(0, 0)
     options = SearchConfig(beam_size=1, max_length_ratio=RATIO, max_length_offset=OFFSET)
     ours = [translation.hypotheses[0].pieces for translation in translator.translate_block(list(pieces), options)]
     specials = translator.tokenizers.target.pieces([PAD, BOS])

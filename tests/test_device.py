@@ -74,7 +74,7 @@ def test_products_run_in_the_precision_that_was_chosen(precision: str) -> None:
 
 @pytest.mark.parametrize(("given", "used"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_threads_spin_briefly_unless_told_otherwise(given: dict[str, str], used: str) -> None:
-    """A busy neighbour made training a hundred times slower: two threads that wait for each other block both cores."""
+    """Beside a busy process training all but stopped: threads that spin while they wait take each other's cores."""
     kept = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     script = "import os, nmt; print(os.environ['GOMP_SPINCOUNT'])"
     done = subprocess.run(

@@ -83,14 +83,29 @@ def test_what_the_engine_cannot_hold_is_refused(config: Config, message: str, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_there_is_kept(tmp_path: Path) -> None:
-    ours = translator(tmp_path / "run", shaped({}))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").touch()
+def test_an_older_export_goes_only_by_force(tmp_path: Path) -> None:
+    ours, out = translator(tmp_path / "run", shaped({})), tmp_path / "there" / "out"
+    export_ctranslate2(ours, out, "float32")
+    (out / "old").touch()
     with pytest.raises(OptionError, match="out: exists; use --force"):
-        export_ctranslate2(ours, tmp_path / "out", "float32")
-    export_ctranslate2(ours, tmp_path / "out", "float32", force=True)
-    assert not (tmp_path / "out" / "mine").exists()
+        export_ctranslate2(ours, out, "float32")
+    export_ctranslate2(ours, out, "float32", force=True)
+    assert not (out / "old").exists()
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_a_folder_of_something_else_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").touch()
+    with pytest.raises(OptionError, match="home: holds something else than an exported model; choose another -o"):
+        export_ctranslate2(translator(tmp_path / "run", shaped({})), tmp_path / "home", "float32", force=True)
+    assert (tmp_path / "home" / "thesis.txt").exists()
+
+
+def test_with_nothing_to_compare_nothing_is_compared(tmp_path: Path) -> None:
+    ours = translator(tmp_path / "run", shaped({}))
+    export_ctranslate2(ours, tmp_path / "out", "float32")
+    assert compare_greedy(ours, tmp_path / "out", ["", " "]) == Parity(0, 0)
 
 
 def test_a_missing_engine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -947,6 +947,8 @@ def test_the_machine_is_measured(world: World) -> None:
         word in shown for word in ("forward", "top-k", "fastest training: --precision", "one sentence by itself")
     )
     assert world.nmt(*quick, "trained/config.yaml").code == 2
+    untrained = ("bench", "trained/config.yaml", *quick[3:], "--format", "json")
+    assert len(json.loads(world.nmt(*untrained).ok().out)) == len(rows) + 1
 
 
 # ---- elsewhere --------------------------------------------------------------------------------------------------

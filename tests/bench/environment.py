@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TORCH = "torch==2.13.0"
-# Of the settings of the shell these would make starts slower, or bring other packages into an environment.
-UNWANTED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+# Of the settings of the shell these would make starts slower, bring other packages into an environment, or, set by our
+# own package when this program imported it, change how a peer waits for its threads.
+UNWANTED = ("GOMP_SPINCOUNT", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 
 class Unavailable(Exception):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from environment import Environment, install, variables
+from environment import Environment, variables
 from process import Command, run
 from work import CHECKOUT, Figures, Mode, Work
 
@@ -40,24 +39,12 @@ class CTranslate2:
         ]
 
     def install(self, work: Work) -> str:
-        """Make the environment and export our weights; that needs the engine's converter beside nmt."""
+        """Make the environment and export our weights."""
         self.environment.install()
-        if find_spec("ctranslate2") is None:
-            install(Path(sys.executable), [ENGINE])
+        export = ["-m", "nmt", "export", "--to", "ctranslate2", "--force", "-m", work.run, "-o"]
         for kind in QUANTIZATIONS:
             folder = work.scratch("export")
-            words: list[str | Path] = [
-                sys.executable,
-                "-m",
-                "nmt",
-                "export",
-                "--to",
-                "ctranslate2",
-                "-m",
-                work.run,
-                "--force",
-            ]
-            words += ["-o", _model(work, kind), "--quantization", kind]
+            words = [sys.executable, *export, _model(work, kind), "--quantization", kind]
             run(Command(words, variables(work.threads, PYTHONPATH=str(CHECKOUT)), folder, folder / "log.txt"))
         return self.environment.version("ctranslate2")
 
