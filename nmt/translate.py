@@ -12,9 +12,10 @@ from torch import Tensor
 
 from nmt.batches import UNK, Padded, pack, pad
 from nmt.config import Config, SearchConfig
-from nmt.device import Compute, compute
+from nmt.device import Compute, Workers, compute
 from nmt.errors import ResourceError
 from nmt.models.interface import Seq2Seq
+from nmt.ragged import Index
 from nmt.search import Hypothesis, Requests, search
 from nmt.split import split
 from nmt.text import clean, is_blank
@@ -87,8 +88,9 @@ class Translator:
     """A model that translates lines; the results do not depend on what is translated together."""
 
     def __init__(self, config: Config, tokenizers: Tokenizers, model: Seq2Seq[Any, Any], run_on: Compute) -> None:
-        """Use a model, in eval mode and on its device, with its own tokenizers and config."""
+        """Use a model, in eval mode and as `run_on` would fit it, with its own tokenizers and config."""
         self.model, self.tokenizers, self.config, self._compute = model, tokenizers, config, run_on
+        self._workers = Workers(run_on)
         self._has_words = config.tokenizer.type == "word"  # <unk> may be produced, and is copied from the source
         self._glue = "" if config.data.target_lang.replace("_", "-").split("-")[0] in SPACELESS else " "
         self._limit = config.model.max_length - 1  # tokens beside the EOS
@@ -98,7 +100,7 @@ class Translator:
         """Return the translator of a run folder or of one of its checkpoints."""
         run_on = compute(device, precision, threads)
         config, tokenizers, model = load_model(Path(path), run_on.device)
-        return cls(config, tokenizers, model, run_on)
+        return cls(config, tokenizers, run_on.fit(model), run_on)
 
     def fill_device(self, options: SearchConfig) -> SearchConfig:
         """Return the options with batches large enough to fill a GPU; on a CPU nothing is won by larger ones."""
@@ -150,13 +152,18 @@ class Translator:
         sentences = list(wanted)
         lengths = np.array([len(ids[sentence.text]) for sentence in sentences], np.int64)
         found = dict[Sentence, tuple[Output, ...]]()
-        for rows in pack(lengths, lengths, options.batch_tokens):
+        batches = sorted(pack(lengths, lengths, options.batch_tokens), key=lambda rows: -int(lengths[rows].sum()))
+
+        def translate(rows: Index) -> None:
             batch = [sentences[row] for row in rows]
             sources = [ids[sentence.text][: self._limit] for sentence in batch]
             results = self._search_batch(batch, sources, options, extras)
             for sentence, source, hypotheses in zip(batch, sources, results, strict=True):
                 outputs = tuple(self._output(sentence, source, hypothesis, extras) for hypothesis in hypotheses)
                 found[sentence] = outputs or (FAILED,)
+
+        for _ in self._workers.map(translate, batches):  # the largest first: none is left when the others are done
+            pass
         return found
 
     def _search_batch(
@@ -173,8 +180,7 @@ class Translator:
             allow_unk=self._has_words,
         )
         try:
-            with self._compute.autocast():
-                return search(self.model, source, options, requests=requests)
+            return search(self.model, source, options, requests=requests)
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 raise ResourceError("out of memory on one sentence; lower --beam-size or use --device cpu") from error

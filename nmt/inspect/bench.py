@@ -177,10 +177,11 @@ def _use(setting: Setting) -> Compute:
 
 def _translator(subject: Subject, on: Compute) -> Translator:
     if subject.trained is not None:
-        return Translator(*load_model(subject.trained, on.device), on)
+        saved, tokenizers, model = load_model(subject.trained, on.device)
+        return Translator(saved, tokenizers, on.fit(model), on)
     cut = {"max_length_ratio": subject.ratio, "max_length_offset": 0}
     config = subject.config.model_copy(update={"search": subject.config.search.model_copy(update=cut)})
-    return Translator(config, subject.tokenizers, subject.model().to(on.device).eval(), on)
+    return Translator(config, subject.tokenizers, on.fit(subject.model()).eval(), on)
 
 
 def _batches(subject: Subject, batch_tokens: int) -> Iterator[Batch]:

@@ -33,8 +33,8 @@ def parts_of_training(learner: Learner, batches: Iterator[Batch], on: Compute) -
     """Return the shares of data, forward, backward (with the loss) and optimizer in a few steps."""
     watch = _Watch(on)
     hooks = (
-        learner.model.register_forward_pre_hook(watch.marker("data")),
-        learner.model.register_forward_hook(watch.marker("forward")),
+        learner.working.register_forward_pre_hook(watch.marker("data")),
+        learner.working.register_forward_hook(watch.marker("forward")),
         register_optimizer_step_pre_hook(watch.marker("backward")),
         register_optimizer_step_post_hook(watch.marker("optimizer")),
     )

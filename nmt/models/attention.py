@@ -59,8 +59,7 @@ def attention_weights(queries: Tensor, keys: Tensor, mask: Mask) -> Tensor:
     scores = torch.baddbmm(
         mask.additive.flatten(0, 1), queries.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2), alpha=scale
     )
-    with torch.autocast(scores.device.type, enabled=False):  # it would widen the scores, then narrow the weights again
-        return scores.softmax(dim=-1)
+    return scores.softmax(dim=-1)
 
 
 def attend(queries: Tensor, pairs: Pairs, mask: Mask, dropout: float, maps: list[Tensor] | None) -> Tensor:

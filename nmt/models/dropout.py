@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,4 +34,19 @@ def dropout(inputs: Tensor, chance: float) -> Tensor:
         return F.dropout(inputs, chance)
     draws = torch.empty(-(-inputs.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     kept = draws.view(torch.uint8)[: inputs.numel()].view(inputs.shape) >= dropped
-    return inputs * kept.to(inputs.dtype).mul_(LEVELS / (LEVELS - dropped))
+    return cast(Tensor, _Keep.apply(inputs, kept, LEVELS / (LEVELS - dropped)))  # type: ignore[no-untyped-call]
+
+
+class _Keep(torch.autograd.Function):
+    """The product of inputs, mask and scale; between forward and backward only the mask is held, a byte a feature."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, kept: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(kept)
+        ctx.scale = scale
+        return kept.to(inputs.dtype).mul_(scale).mul_(inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (kept,) = ctx.saved_tensors
+        return kept.to(gradients[0].dtype).mul_(ctx.scale).mul_(gradients[0]), None, None

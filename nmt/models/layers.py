@@ -141,9 +141,8 @@ class Residual(nn.Module):
 
     def forward(self, inputs: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """Return `inputs` (batch, time, dim) plus what `sublayer` makes of them."""
-        # Under autocast the sub-layer answers in half precision; adding two dtypes takes far longer than a conversion.
         answer: Tensor = self.dropout(sublayer(self.norm(inputs) if self.is_pre else inputs))
-        summed = inputs + answer.to(inputs.dtype)
+        summed = inputs + answer
         return summed if self.is_pre else cast(Tensor, self.norm(summed))
 
 

@@ -22,8 +22,7 @@ class Rotation(NamedTuple):
     def turn(self, heads: Tensor) -> Tensor:
         """Return `heads` (batch, head, query, head_dim) turned by their positions."""
         first, second = heads.chunk(2, dim=-1)
-        turned = torch.cat((first * self.cos - second * self.sin, first * self.sin + second * self.cos), dim=-1)
-        return turned.to(heads.dtype)
+        return torch.cat((first * self.cos - second * self.sin, first * self.sin + second * self.cos), dim=-1)
 
 
 class Place(NamedTuple):

@@ -100,7 +100,7 @@ class Layer(nn.Module):
         if initial is None:
             outputs, _ = self.weights(inputs)
         else:
-            parts = tuple(part.transpose(0, 1).contiguous().to(inputs.dtype) for part in initial)  # (1, batch, dim)
+            parts = tuple(part.transpose(0, 1).contiguous() for part in initial)  # (1, batch, dim)
             outputs, _ = self.weights(inputs, parts if len(parts) == 2 else parts[0])
         return cast(Tensor, outputs)
 
@@ -114,9 +114,9 @@ class Layer(nn.Module):
         return F.linear(inputs, self._parameter("weight_ih_l0"), self._parameter("bias_ih_l0"))
 
     def step(self, gates: Tensor, hidden: Hidden) -> Hidden:
-        """Return the state after one step whose input adds `gates` (..., gates * dim), in the precision of `hidden`."""
+        """Return the state after one step whose input adds `gates` (..., gates * dim)."""
         recurrent = F.linear(hidden[0], self._parameter("weight_hh_l0"), self._parameter("bias_hh_l0"))
-        return self.cell.step(gates.to(hidden[0].dtype), recurrent.to(hidden[0].dtype), hidden)
+        return self.cell.step(gates, recurrent, hidden)
 
     def _parameter(self, name: str) -> Tensor:
         return cast(Tensor, self.weights.get_parameter(name))

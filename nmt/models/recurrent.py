@@ -182,7 +182,7 @@ class FeedingDecoder(Decoder):
         """Return h~ = tanh(W [c; h]) of `output` h, 1508.04025 equation 5."""
         context, weights = self.attention(output, memory.lookup)
         combined: Tensor = self.combine(torch.cat((context, output), dim=-1))
-        return Moment(combined.tanh().to(output.dtype), context, weights)
+        return Moment(combined.tanh(), context, weights)
 
     def features(self, embedded: Tensor, moment: Moment) -> Tensor:
         """Return h~, in the width of the embeddings."""
@@ -242,7 +242,7 @@ class Recurrent(nn.Module):
         outputs, last, first = self.encoder(embedded, lengths)
         initial: Tensor = self.initial(first if self.is_first_only else torch.cat((last, first), dim=-1))
         lookup = self.decoder.lookup(outputs, source_mask(source))
-        return RecurrentMemory(initial.tanh().to(self.initial.weight.dtype), torch.cat((last, first), dim=-1), lookup)
+        return RecurrentMemory(initial.tanh(), torch.cat((last, first), dim=-1), lookup)
 
     def start(self, memory: RecurrentMemory, beam: int, length: int) -> RecurrentState:
         """Return the initial state; `length` does not matter here."""

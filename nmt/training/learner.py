@@ -37,6 +37,7 @@ class Learner:
     def __init__(self, model: Model, config: TrainingConfig, compute: Compute) -> None:
         self.config, self.compute = config, compute
         self.model = model.to(compute.device)
+        self.working = compute.fit(self.model)  # what computes; the same, or a copy in half precision
         self.average = copy.deepcopy(self.model) if config.ema else self.model  # the weights to translate with
         self._running = RunningAverage(self.average.parameters(), self.model.parameters(), config.ema)
         self._optimizer = build_optimizer(self.model, config, compute.device)
@@ -46,7 +47,8 @@ class Learner:
         """Take optimizer step `step`, counted from 1, on all batches together; each token weighs the same."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self.model.train()
+        self.working.train()
+        self._refresh()
         tokens = sum(batch.tokens for batch in batches)
         try:
             loss = torch.stack([self._backward(batch, tokens) for batch in batches]).sum()
@@ -64,7 +66,7 @@ class Learner:
             if self.config.ema:
                 self._running.update(step)
         self._scaler.update()
-        self._optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         return Outcome(loss, norm, tokens, sum(len(batch.source.lengths) for batch in batches), changed)
 
     def tensors(self) -> Groups:
@@ -98,11 +100,28 @@ class Learner:
     def _backward(self, batch: Batch, tokens: int) -> Tensor:
         """Add the gradient of one batch's share of the loss, and return that share."""
         source, target = self._moved(batch.source), self._moved(batch.target)
-        with self.compute.autocast():
-            logits = self.model(source, target.ids[:, :-1])  # (batch, time, vocab)
+        logits = self.working(source, target.ids[:, :-1])  # (batch, time, vocab)
         loss = smoothed_cross_entropy(logits, target.ids[:, 1:], self.config.label_smoothing) / tokens
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._collect()
         return loss.detach()
+
+    @torch.no_grad()
+    def _refresh(self) -> None:
+        """Give the working copy, if there is one, the weights as they are now."""
+        if self.working is not self.model:
+            torch._foreach_copy_(list(self.working.parameters()), list(self.model.parameters()))
+
+    @torch.no_grad()
+    def _collect(self) -> None:
+        """Add the gradients of the working copy, if there is one, to those of the weights, in fp32."""
+        if self.working is self.model:
+            return
+        for weights, working in zip(self.model.parameters(), self.working.parameters(), strict=True):
+            if working.grad is not None:
+                wide = working.grad.to(weights.dtype)
+                weights.grad = wide if weights.grad is None else weights.grad.add_(wide)
+                working.grad = None
 
     def _moved(self, padded: Padded) -> Padded:
         device = self.compute.device

@@ -83,7 +83,8 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt) -> None:
         checkpoint.finish(run, _final_weights(run, config, trainer.averaged_steps()))
     limit = config.training.max_time
     deadline = math.inf if limit is None else time.monotonic() + limit - trainer.seconds() - LAST_SECONDS
-    measured = score_sets(Translator(*checkpoint.load_model(run, on.device), on), deadline)
+    saved, tokenizers, model = checkpoint.load_model(run, on.device)
+    measured = score_sets(Translator(saved, tokenizers, on.fit(model), on), deadline)
     for found in measured:
         progress.say(f"{found.name}: " + ", ".join(f"{score.name} {score.score:.2f}" for score in found.scores))
     write_card(run, config, measured, request.command, trainer.seconds())

@@ -35,7 +35,7 @@ class Validator:
 
     def __init__(self, config: Config, model: Model, tokenizers: Tokenizers, compute: Compute, pairs: Pairs) -> None:
         self.config, self.model, self.compute, self.pairs = config, model, compute, pairs
-        self.translator = Translator(config, tokenizers, model, compute)
+        self.tokenizers = tokenizers
         sources = tokenizers.source.encode([source for source, _ in pairs])
         targets = tokenizers.target.encode([target for _, target in pairs])
         self.encoded = [
@@ -50,11 +50,12 @@ class Validator:
     def run(self) -> Result:
         """Return the scores of the model as it is now, with sample translations."""
         before = time.monotonic()
-        self.model.eval()  # the learner sets the mode again at its next step
+        model = self.compute.fit(self.model).eval()  # the learner sets the mode again at its next step
+        translator = Translator(self.config, self.tokenizers, model, self.compute)
         pairs = self.pairs[: self.config.training.valid_lines]
-        translations = self.translator.translate([source for source, _ in pairs], self.options)
+        translations = translator.translate([source for source, _ in pairs], self.options)
         references = [target for _, target in pairs]
-        scores = {"loss": self.loss(), **quality(translations, references, self.config.data.target_lang)}
+        scores = {"loss": self._loss(model), **quality(translations, references, self.config.data.target_lang)}
         shown = zip(pairs, translations, strict=True)
         samples = tuple(
             (source, translation, reference)
@@ -65,7 +66,7 @@ class Validator:
         return Result(scores, samples, seconds)
 
     @torch.inference_mode()
-    def loss(self) -> float:
+    def _loss(self, model: Model) -> float:
         """Return the cross-entropy per target token in nats, without label smoothing."""
         total, tokens = 0.0, 0
         lengths = [[len(side) for side in pair] for pair in self.encoded]
@@ -74,8 +75,7 @@ class Validator:
             device = self.compute.device
             source = Padded(batch.source.ids.to(device), batch.source.lengths)
             target = batch.target.ids.to(device)
-            with self.compute.autocast():
-                logits = self.model(source, target[:, :-1])
+            logits = model(source, target[:, :-1])
             total += float(smoothed_cross_entropy(logits, target[:, 1:], 0.0))
             tokens += batch.tokens
         return total / tokens if tokens else math.nan
