@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import os
 import re
+import stat
 import sys
 import zlib
 from collections import Counter
@@ -37,6 +39,14 @@ class ByteReader(Protocol):
 
     def read1(self, size: int, /) -> bytes:
         """Return at most `size` bytes, none at the end."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """Return `size` bytes, fewer only at the end."""
+        ...
+
+    def fileno(self) -> int:
+        """Return the number of the open file; an OSError where there is none."""
         ...
 
 
@@ -211,24 +221,33 @@ def _chunks(stream: ByteReader, name: str, encoding: str) -> Iterator[bytes]:
     """Yield the stream's bytes without its byte order mark; refuse what is not lines of text."""
     mark = "\ufeff".encode(encoding, "ignore")
     head, more = b"", b"-"
+    is_there = _is_file(stream)
+    size = LARGEST_READ if is_there else FIRST_READ
     # Only a beginning of one of the marks is worth waiting for: an answer to a first short line must not be late.
     while more and any(known != head and known.startswith(head) for known in (mark, *REFUSED)):
-        more = _read(stream, name, FIRST_READ)
+        more = _read(stream, name, size, is_there)
         head += more
     for magic, hint in REFUSED.items():
         if head.startswith(magic):
             raise DataError(f"{name}: {hint}")
     yield head.removeprefix(mark)
-    size = FIRST_READ
     while more:  # after its end a terminal would ask for a second Ctrl-D
         size = min(2 * size, LARGEST_READ)
-        more = _read(stream, name, size)
+        more = _read(stream, name, size, is_there)
         yield more
 
 
-def _read(stream: ByteReader, name: str, size: int) -> bytes:
+def _is_file(stream: ByteReader) -> bool:
+    """Say whether all of the stream is there already, so that nobody waits for the other end of a pipe."""
     try:
-        return stream.read1(size)
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except OSError:  # it is in memory
+        return False
+
+
+def _read(stream: ByteReader, name: str, size: int, is_there: bool) -> bytes:
+    try:
+        return stream.read(size) if is_there else stream.read1(size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{name}: damaged gzip data; fetch or compress the file again") from error
     except OSError as error:

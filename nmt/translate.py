@@ -15,6 +15,7 @@ from nmt.config import Config, SearchConfig
 from nmt.device import Compute, Workers, compute
 from nmt.errors import ResourceError
 from nmt.models.interface import Seq2Seq
+from nmt.frozen import freeze
 from nmt.ragged import Index
 from nmt.search import Hypothesis, Requests, search
 from nmt.split import split
@@ -100,7 +101,7 @@ class Translator:
         """Return the translator of a run folder or of one of its checkpoints."""
         run_on = compute(device, precision, threads)
         config, tokenizers, model = load_model(Path(path), run_on.device)
-        return cls(config, tokenizers, run_on.fit(model), run_on)
+        return cls(config, tokenizers, freeze(run_on.fit(model)), run_on)
 
     def fill_device(self, options: SearchConfig) -> SearchConfig:
         """Return the options with batches large enough to fill a GPU; on a CPU nothing is won by larger ones."""

@@ -36,8 +36,8 @@ class Slots(NamedTuple):
     """Where one step writes and what it sees, the same for all layers."""
 
     where: tuple[Tensor, Tensor, Tensor]  # batch row, position, slot: indices that broadcast to (batch, beam)
-    live: int  # steps of the cache that are looked at
-    mask: Mask  # (batch, head or 1, beam, live * slots)
+    common: int | None  # the position, where all are known to be at the same
+    mask: Mask  # (batch, head or 1, beam, length * slots)
     rotation: Rotation | None
 
 
@@ -61,10 +61,13 @@ class SelfAttention(nn.Module):
     def step(self, inputs: Tensor, cached: Pairs, slots: Slots) -> Tensor:
         """Attend from `inputs` (batch, beam, dim) to all slots; write their own keys and values into `cached`."""
         queries, new = self._queries(inputs, slots.rotation)
-        for cache, heads in zip(cached, new, strict=True):
-            cache.permute(0, 2, 3, 1, 4).index_put_(slots.where, heads.transpose(1, 2))  # (batch, beam, head, head_dim)
-        live = Pairs(*(cache[:, :, : slots.live].flatten(2, 3) for cache in cached))  # (batch, head, live * slots, ..)
-        mixed: Tensor = self.output(join_heads(attend(queries, live, slots.mask, 0.0, None)))
+        for cache, heads in zip(cached, new, strict=True):  # heads is (batch, head, beam, head_dim)
+            if slots.common is None:
+                cache.permute(0, 2, 3, 1, 4).index_put_(slots.where, heads.transpose(1, 2))
+            else:
+                cache[:, :, slots.common, : heads.shape[2]] = heads
+        past = Pairs(*(cache.flatten(2, 3) for cache in cached))  # (batch, head, length * slots, head_dim)
+        mixed: Tensor = self.output(join_heads(attend(queries, past, slots.mask, 0.0, None)))
         return mixed
 
     def _queries(self, inputs: Tensor, rotation: Rotation | None) -> tuple[Tensor, Pairs]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.batches import Padded
@@ -21,6 +22,9 @@ from nmt.models.interface import Cache, source_mask
 from nmt.models.layers import DecoderLayer, EncoderLayer, Maps, Slots, Surroundings
 from nmt.models.positions import POSITIONS, Rotation
 from nmt.models.weights import Embeddings, Vocabularies
+
+
+GROWTH = 4  # steps by which a cache on a CPU grows: more would be looked at in vain, fewer would be copied more often
 
 
 class TransformerMemory(NamedTuple):
@@ -64,11 +68,12 @@ class Transformer(nn.Module):
         return self._encode(source, None)
 
     def start(self, memory: TransformerMemory, beam: int, length: int) -> TransformerState:
-        """Allocate the cache; `length` steps are all it can ever hold."""
+        """Allocate the cache, on a CPU for the first steps only: there all of it is read at each step."""
         self.positions.grow(length)
         keys = memory.pairs[0].keys  # (batch, head, source, head_dim)
         batch, heads, _, width = keys.shape
-        cache = tuple(keys.new_zeros(batch, heads, length, beam, width) for _ in range(2 * len(self.decoder)))
+        room = min(length, GROWTH) if keys.device.type == "cpu" else length
+        cache = tuple(keys.new_zeros(batch, heads, room, beam, width) for _ in range(2 * len(self.decoder)))
         position = torch.zeros(batch, beam, dtype=torch.int64, device=keys.device)
         return TransformerState(position, position.new_full((batch, beam, length), -1), Cache(cache))
 
@@ -80,13 +85,13 @@ class Transformer(nn.Module):
         slot = torch.arange(tokens.shape[1], device=tokens.device)
         own = slot.expand_as(tokens)[..., None]  # (batch, beam, 1)
         ancestry = state.ancestry.scatter(2, state.position[..., None], own)
-        slots = self._slots(state.position, ancestry, rotation)
+        cache, slots = self._slots(state, ancestry, rotation)
         source = Mask(memory.additive)
-        cached = zip(state.cache.tensors[::2], state.cache.tensors[1::2], strict=True)
+        cached = zip(cache.tensors[::2], cache.tensors[1::2], strict=True)
         for layer, (keys, values), pairs in zip(self.decoder, cached, memory.pairs, strict=True):
             hidden = layer.step(hidden, Pairs(keys, values), slots, pairs, source)
         logits: Tensor = self.embeddings.output(self.decoder_norm(hidden))
-        return logits, TransformerState(state.position + 1, ancestry, state.cache)
+        return logits, TransformerState(state.position + 1, ancestry, cache)
 
     def attention(self, source: Padded, target: Tensor) -> dict[str, Tensor]:
         """Return "cross", "encoder" and "decoder" weights, (batch, layer, head, query, key)."""
@@ -122,13 +127,23 @@ class Transformer(nn.Module):
         hidden = table(ids) * self.config.dim**0.5  # (batch, query, dim); scaled as in section 3.4
         return self.dropout(hidden if added is None else hidden + added), rotation
 
-    def _slots(self, position: Tensor, ancestry: Tensor, rotation: Rotation | None) -> Slots:
+    def _slots(
+        self, state: TransformerState, ancestry: Tensor, rotation: Rotation | None
+    ) -> tuple[Cache, Slots]:
         """Prepare one step, once for all layers; `ancestry` already names the slots written now."""
-        batch, beam, length = ancestry.shape
-        # Reading a number back costs nothing on the CPU; a GPU would wait for it, so there all steps are looked at.
-        live = int(position.max()) + 1 if position.device.type == "cpu" else length
-        slot = torch.arange(beam, device=position.device)
-        visible = (ancestry[:, :, :live, None] == slot).flatten(2)  # (batch, beam, live * beam)
+        position, cache = state.position, state.cache
+        batch, beam = position.shape
+        room, slots = cache.tensors[0].shape[2:4]
+        common = None
+        if position.device.type == "cpu":  # where reading a number back costs nothing; a GPU would wait for it
+            first, last = (int(place) for place in position.aminmax())
+            common = last if first == last else None
+            if last >= room:
+                room = min(room + GROWTH, ancestry.shape[2])
+                padding = (0, 0, 0, 0, 0, room - cache.tensors[0].shape[2])
+                cache = Cache(tuple(F.pad(tensor, padding) for tensor in cache.tensors))
+        slot = torch.arange(slots, device=position.device)
+        visible = (ancestry[:, :, :room, None] == slot).flatten(2)  # (batch, beam, room * slots)
         row = torch.arange(batch, device=position.device)[:, None]
         seen = mask(visible, self.config.heads, self.embeddings.target.weight.dtype)
-        return Slots((row, position, slot[None]), live, seen, rotation)
+        return cache, Slots((row, position, slot[None, :beam]), common, seen, rotation)

@@ -9,7 +9,7 @@ from nmt.batches import BOS, PAD, Padded
 from nmt.config import SearchConfig
 from nmt.models.interface import Memory, Seq2Seq, State
 from nmt.search.beam import best_first, explore, make_plan
-from nmt.search.hypotheses import Hypothesis, Requests, Strategy
+from nmt.search.hypotheses import Hypothesis, Requests
 from nmt.search.sample import sampling
 
 __all__ = ["Hypothesis", "Requests", "search"]
@@ -28,7 +28,7 @@ def search(
     if not len(source.lengths):
         return []
     plan = make_plan(source, options, requests)
-    strategy: Strategy = best_first
+    strategy = best_first(options.beam_size)
     if options.sample:
         numbers = requests.numbers or range(len(source.lengths))
         strategy = sampling(options, numbers, plan.forced.shape[1], source.ids.device)

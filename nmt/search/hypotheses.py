@@ -34,8 +34,8 @@ class Candidates(NamedTuple):
     log_probabilities: Tensor  # (batch, candidates) nats, summed from the start; -inf: no candidate at all
 
 
-# A strategy: (logits (batch, beam, vocab), offsets (batch, beam), rows (batch,), step) -> candidates. A logit plus its
-# offset is the log-probability of the hypothesis so continued; `rows` says which sentences are still in the batch.
+# A strategy: (further (batch, beam, vocab), sums (batch, beam), rows (batch,), step) -> candidates. `further` is the
+# log-probability of each next token, `sums` that of each hypothesis; `rows` says which sentences are still in the batch.
 Strategy = Callable[[Tensor, Tensor, Tensor, int], Candidates]
 
 

@@ -20,11 +20,11 @@ def sampling(options: SearchConfig, numbers: Sequence[int], steps: int, device: 
     """Return the strategy that draws one continuation per hypothesis, for sentences numbered `numbers`."""
     uniforms = _uniforms(options, numbers, steps).to(device)  # (batch, steps, samples)
 
-    def draw(logits: Tensor, offsets: Tensor, rows: Tensor, step: int) -> Candidates:
-        tokens = _draw(logits, uniforms[rows, step], options)  # (batch, samples)
-        chosen = logits.gather(2, tokens[:, :, None])[:, :, 0]
+    def draw(further: Tensor, sums: Tensor, rows: Tensor, step: int) -> Candidates:
+        tokens = _draw(further, uniforms[rows, step], options)  # (batch, samples)
+        chosen = further.gather(2, tokens[:, :, None])[:, :, 0]
         parents = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        return Candidates(parents, tokens, chosen + offsets)
+        return Candidates(parents, tokens, chosen + sums)
 
     return draw
 
@@ -38,10 +38,10 @@ def _uniforms(options: SearchConfig, numbers: Sequence[int], steps: int) -> Tens
     return torch.from_numpy(np.stack([stream.random((steps, options.n_best)) for stream in streams]))
 
 
-def _draw(logits: Tensor, uniforms: Tensor, options: SearchConfig) -> Tensor:
-    """Return one token per hypothesis, (batch, samples), from logits (batch, samples, vocab)."""
-    vocabulary = logits.shape[2]
-    values, tokens = logits.topk(min(options.top_k or vocabulary, vocabulary))  # likeliest first
+def _draw(further: Tensor, uniforms: Tensor, options: SearchConfig) -> Tensor:
+    """Return one token per hypothesis, (batch, samples), from log-probabilities (batch, samples, vocab)."""
+    vocabulary = further.shape[2]
+    values, tokens = further.topk(min(options.top_k or vocabulary, vocabulary))  # likeliest first
     probabilities = (values.double() / options.temperature).softmax(-1)
     cumulated = probabilities.cumsum(-1)
     # arXiv 1904.09751 section 3.1: the smallest set of likeliest tokens whose mass reaches top_p
