@@ -19,6 +19,7 @@ from nmt.errors import OptionError, ResourceError
 from nmt.models.layers import CrossAttention, DecoderLayer, EncoderLayer, FeedForward, SelfAttention
 from nmt.models.transformer import Transformer
 from nmt.tokenizer import Tokenizers
+from nmt.training.checkpoint import Loaded
 from nmt.translate import Translator
 
 MODEL = "model.bin"  # the file that makes a folder one of CTranslate2's
@@ -33,12 +34,12 @@ class Parity(NamedTuple):
     lines: int
 
 
-def export_ctranslate2(translator: Translator, folder: Path, quantization: str, *, force: bool = False) -> None:
+def export_ctranslate2(saved: Loaded, folder: Path, quantization: str, *, force: bool = False) -> None:
     """Write the model and its tokenizers into a new folder that CTranslate2 loads.
 
     Raises OptionError where CTranslate2 is missing, the folder is there, or the format has no place for the model.
     """
-    config = translator.config.model
+    config = saved.config.model
     if find_spec("ctranslate2") is None:
         raise OptionError("--to ctranslate2: the package is missing; pip install 'nmt[ctranslate2]'")
     if config.type != "transformer":
@@ -49,7 +50,7 @@ def export_ctranslate2(translator: Translator, folder: Path, quantization: str, 
         raise OptionError(f"{folder}: exists; use --force")
     if folder.exists() and not (folder / MODEL).is_file():
         raise OptionError(f"{folder}: holds something else than an exported model; choose another -o")
-    spec = _specification(cast(Transformer, translator.model), config, translator.tokenizers)
+    spec = _specification(cast(Transformer, saved.model), config, saved.tokenizers)
     spec.validate()
     spec.optimize(quantization=quantization)
     try:
@@ -58,7 +59,7 @@ def export_ctranslate2(translator: Translator, folder: Path, quantization: str, 
             made = Path(draft) / "made"
             made.mkdir()
             spec.save(str(made))
-            for name, content in translator.tokenizers.files().items():
+            for name, content in saved.tokenizers.files().items():
                 (made / name).write_bytes(content)
             if folder.exists():
                 folder.rename(Path(draft) / "old")  # goes with the draft

@@ -32,14 +32,16 @@ def export(
     """Write a Transformer in the format of another engine."""
     say = shared.speaker("export")
     path = shared.find_model(model, say)
+    import torch
+
     from nmt.corpus import read_lines
-    from nmt.export import compare_greedy, export_ctranslate2  # torch
+    from nmt.export import compare_greedy, export_ctranslate2
+    from nmt.training.checkpoint import load_model
     from nmt.translate import Translator
 
     lines = read_lines(str(check)) if check is not None else []
-    translator = Translator.load(path, device="cpu", precision="fp32")
-    export_ctranslate2(translator, output, quantization, force=force)
+    export_ctranslate2(load_model(path, torch.device("cpu")), output, quantization, force=force)
     say(f"{path} as {quantization} for {to}: {output}")
     if lines:
-        found = compare_greedy(translator, output, lines)
+        found = compare_greedy(Translator.load(path, device="cpu", precision="fp32"), output, lines)
         print(f"{found.equal} of {found.lines} greedy outputs are the same")

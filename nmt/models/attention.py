@@ -59,7 +59,8 @@ def attention_weights(queries: Tensor, keys: Tensor, mask: Mask) -> Tensor:
     scores = torch.baddbmm(
         mask.additive.flatten(0, 1), queries.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2), alpha=scale
     )
-    return scores.softmax(dim=-1)
+    # A CPU takes three times as long for the softmax of short rows in half precision.
+    return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(dim=-1).to(scores.dtype)
 
 
 def attend(queries: Tensor, pairs: Pairs, mask: Mask, dropout: float, maps: list[Tensor] | None) -> Tensor:

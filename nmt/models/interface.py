@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nmt.batches import Padded
 
@@ -30,6 +30,15 @@ class Seq2Seq(Protocol[Memory, State]):
 
     def __call__(self, source: Padded, target: Tensor) -> Tensor:
         """Teacher forcing: logits (batch, time, vocab) for target inputs (batch, time) that begin with BOS."""
+        ...
+
+    def states(self, source: Padded, target: Tensor) -> Tensor:
+        """Teacher forcing up to the output layer: what it reads, (batch, time, features)."""
+        ...
+
+    @property
+    def output(self) -> nn.Linear:
+        """The output layer, without bias: logits are what it makes of `states`."""
         ...
 
     def encode(self, source: Padded) -> Memory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -113,7 +114,7 @@ class Activation(NamedTuple):
     reads: int = 1
 
 
-ACTIVATIONS = {"relu": Activation(F.relu), "gelu": Activation(F.gelu), "swiglu": Activation(swiglu, reads=2)}
+ACTIVATIONS = {"relu": Activation(torch.relu_), "gelu": Activation(F.gelu), "swiglu": Activation(swiglu, reads=2)}
 
 
 class FeedForward(nn.Module):
@@ -129,8 +130,10 @@ class FeedForward(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map (batch, time, dim) to the same shape."""
-        narrowed: Tensor = self.narrow(self.dropout(self.activation(self.widen(inputs))))
-        return narrowed
+        # In two dimensions the widened features are no view, and an activation can overwrite them without a copy.
+        widened = self.activation(self.widen(inputs.flatten(0, -2)))
+        narrowed: Tensor = self.narrow(self.dropout(widened))
+        return narrowed.view(inputs.shape)
 
 
 class Residual(nn.Module):

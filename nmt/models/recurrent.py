@@ -233,7 +233,17 @@ class Recurrent(nn.Module):
 
     def forward(self, source: Padded, target: Tensor) -> Tensor:
         """Return logits (batch, time, vocab) for target inputs (batch, time)."""
-        return self._logits(*self._decode(source, target))
+        logits: Tensor = self.output(self.states(source, target))
+        return logits
+
+    @property
+    def output(self) -> nn.Linear:
+        """Return the layer whose outputs are the logits."""
+        return self.embeddings.output
+
+    def states(self, source: Padded, target: Tensor) -> Tensor:
+        """Return what the output layer reads, (batch, time, embedding), for target inputs (batch, time)."""
+        return self._features(*self._decode(source, target))
 
     def encode(self, source: Padded) -> RecurrentMemory:
         """Read the source; keys of attention are projected here, once per sentence."""
@@ -256,7 +266,8 @@ class Recurrent(nn.Module):
         embedded = self.dropout(self.embeddings.target(tokens))
         cut = self.decoder.stack.cut(embedded.shape[-1])
         moment, after = self.decoder.step(cut, cut.gates(embedded), state, memory)
-        return self._logits(embedded, moment), after
+        logits: Tensor = self.output(self._features(embedded, moment))
+        return logits, after
 
     def attention(self, source: Padded, target: Tensor) -> dict[str, Tensor]:
         """Return "cross" weights (batch, 1, 1, query, key), or nothing without attention."""
@@ -268,6 +279,6 @@ class Recurrent(nn.Module):
         embedded = self.dropout(self.embeddings.target(target))
         return embedded, self.decoder.whole(embedded, self.start(memory, 1, target.shape[1]), memory)
 
-    def _logits(self, embedded: Tensor, moment: Moment) -> Tensor:
-        logits: Tensor = self.embeddings.output(self.dropout(self.decoder.features(embedded, moment)))
-        return logits
+    def _features(self, embedded: Tensor, moment: Moment) -> Tensor:
+        features: Tensor = self.dropout(self.decoder.features(embedded, moment))
+        return features

@@ -61,6 +61,16 @@ class Transformer(nn.Module):
 
     def forward(self, source: Padded, target: Tensor) -> Tensor:
         """Return logits (batch, time, vocab) for target inputs (batch, time)."""
+        logits: Tensor = self.output(self.states(source, target))
+        return logits
+
+    @property
+    def output(self) -> nn.Linear:
+        """Return the layer whose outputs are the logits."""
+        return self.embeddings.output
+
+    def states(self, source: Padded, target: Tensor) -> Tensor:
+        """Return what the output layer reads, (batch, time, dim), for target inputs (batch, time)."""
         return self._decode(self.encode(source), target, None)
 
     def encode(self, source: Padded) -> TransformerMemory:
@@ -90,7 +100,7 @@ class Transformer(nn.Module):
         cached = zip(cache.tensors[::2], cache.tensors[1::2], strict=True)
         for layer, (keys, values), pairs in zip(self.decoder, cached, memory.pairs, strict=True):
             hidden = layer.step(hidden, Pairs(keys, values), slots, pairs, source)
-        logits: Tensor = self.embeddings.output(self.decoder_norm(hidden))
+        logits: Tensor = self.output(self.decoder_norm(hidden))
         return logits, TransformerState(state.position + 1, ancestry, cache)
 
     def attention(self, source: Padded, target: Tensor) -> dict[str, Tensor]:
@@ -119,8 +129,8 @@ class Transformer(nn.Module):
         around = Surroundings(causal_mask(length, hidden), rotation, maps and maps.decoder, maps and maps.cross)
         for layer, pairs in zip(self.decoder, memory.pairs, strict=True):
             hidden = layer(hidden, pairs, source, around)
-        logits: Tensor = self.embeddings.output(self.decoder_norm(hidden))
-        return logits
+        states: Tensor = self.decoder_norm(hidden)
+        return states
 
     def _embed(self, table: nn.Embedding, ids: Tensor, position: Tensor) -> tuple[Tensor, Rotation | None]:
         added, rotation = self.positions(position)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import nn
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class Vocabularies(NamedTuple):
@@ -31,6 +34,14 @@ class Embeddings(nn.Module):
             self.output.weight = self.target.weight
         else:
             nn.init.normal_(self.output.weight, std=width**-0.5)
+
+
+def with_output(model: AnyModule, output: nn.Module) -> AnyModule:
+    """Return the model with another output layer in its `embeddings`, and all else shared."""
+    changed, embeddings = copy.copy(model), copy.copy(model.get_submodule("embeddings"))
+    embeddings._modules = {**embeddings._modules, "output": output}
+    changed._modules = {**changed._modules, "embeddings": embeddings}
+    return changed
 
 
 def embedding(ids: int, width: int) -> nn.Embedding:

@@ -33,6 +33,7 @@ class Plan(NamedTuple):
     min_length: int  # tokens
     no_repeat_ngram: int  # tokens; 0: off
     allow_unk: bool
+    vocabulary: Tensor | None  # (size,) int64, the id that each logit stands for; the first are those of `batches`
 
 
 class Finished(NamedTuple):
@@ -74,6 +75,7 @@ def make_plan(source: Padded, options: SearchConfig, requests: Requests) -> Plan
         options.min_length,
         options.no_repeat_ngram,
         requests.allow_unk,
+        requests.vocabulary,
     )
 
 
@@ -93,6 +95,8 @@ def explore(
         wide = torch.promote_types(logits.dtype, torch.float32)  # sums of half precision drift
         further = _obey(logits.log_softmax(-1, dtype=wide), beams, plan, step)  # (batch, beam, vocab)
         candidates = strategy(further, beams.log_probabilities, beams.rows, step)
+        if plan.vocabulary is not None:
+            candidates = candidates._replace(tokens=plan.vocabulary[candidates.tokens])
         parents, beams = _advance(beams, candidates, step, options)
         beams = beams._replace(ended=beams.ended | _is_settled(beams, plan, options))
         state = select(state, parents)

@@ -23,6 +23,7 @@ class Requests(NamedTuple):
     prefixes: Sequence[Sequence[int]] = ()  # per sentence the ids its translations begin with; empty: none for all
     numbers: Sequence[int] = ()  # per sentence the number that seeds its samples; empty: its place in the batch
     attention: bool = False  # fill `Hypothesis.attention`
+    vocabulary: Tensor | None = None  # (size,) int64, the id that each logit stands for, ascending; None: all ids
     allow_unk: bool = False  # UNK may be produced, for tokenizers that cannot spell every word
 
 

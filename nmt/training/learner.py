@@ -100,8 +100,9 @@ class Learner:
     def _backward(self, batch: Batch, tokens: int) -> Tensor:
         """Add the gradient of one batch's share of the loss, and return that share."""
         source, target = self._moved(batch.source), self._moved(batch.target)
-        logits = self.working(source, target.ids[:, :-1])  # (batch, time, vocab)
-        loss = smoothed_cross_entropy(logits, target.ids[:, 1:], self.config.label_smoothing) / tokens
+        states = self.working.states(source, target.ids[:, :-1])  # (batch, time, features)
+        weight, labels = self.working.output.weight, target.ids[:, 1:]
+        loss = smoothed_cross_entropy(states, weight, labels, self.config.label_smoothing) / tokens
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._collect()
         return loss.detach()

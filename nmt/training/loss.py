@@ -1,4 +1,4 @@
-"""The training loss; it knows logits and labels, not models."""
+"""The training loss; it knows what the output layer reads, its weights and labels, not models."""
 
 from __future__ import annotations
 
@@ -9,45 +9,69 @@ from torch import Tensor
 
 from nmt.batches import PAD
 
-ROWS = 256  # labels looked at together: their fp32 logits stay in the cache of a CPU
+ROWS = {"cpu": 512}  # labels whose logits are looked at together: they stay in the cache of a CPU
+ALL = 16_384  # of them elsewhere
 
 
-def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+def smoothed_cross_entropy(states: Tensor, weight: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     """Return the label-smoothed cross-entropy in nats, summed over the labels that are not PAD.
 
-    `logits` are (batch, time, vocab), `labels` (batch, time); the logits are overwritten. The mass `smoothing` is spread evenly over the whole
-    vocabulary (arXiv 1512.00567 section 7): (1 - e) * nll - e / V * sum of log p.
+    The logits are `states` (batch, time, features) times `weight` (vocab, features) transposed; `labels` are
+    (batch, time). The mass `smoothing` is spread evenly over the whole vocabulary (arXiv 1512.00567 section 7):
+    (1 - e) * nll - e / V * sum of log p.
     """
-    summed: Tensor = _CrossEntropy.apply(logits.flatten(0, 1), labels.flatten(), smoothing)  # type: ignore[no-untyped-call]
+    labels = labels.flatten()
+    counted = (labels != PAD).nonzero()[:, 0] if labels.device.type == "cpu" else None  # a GPU would wait
+    rows = states.flatten(0, 1)
+    if counted is not None:
+        rows, labels = rows.index_select(0, counted), labels[counted]
+    summed: Tensor = _CrossEntropy.apply(rows, weight, labels, smoothing)  # type: ignore[no-untyped-call]
     return summed
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Loss and gradient in one pass over the logits, which are the largest tensor of a step.
+    """Output layer, loss and both gradients, some labels at a time: the logits of all are the largest tensor of a step.
 
-    d loss / d logits = p - (1 - e) * [label] - e / V, so the probabilities are all that is needed; the gradient is made
-    while they are at hand, and takes the place of the logits, which no layer needs for its own gradient.
+    d loss / d logits = p - (1 - e) * [label] - e / V, so the probabilities are all that is needed, and they are at hand.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        total = torch.zeros((), dtype=torch.float32, device=logits.device)
-        rows = ROWS if logits.device.type == "cpu" else len(logits)
-        for some, their in zip(logits.split(rows), labels.split(rows), strict=True):  # some is (label, vocab)
-            wide = some.to(torch.promote_types(some.dtype, torch.float32))
-            probability = wide.softmax(-1)
+    def forward(ctx: Any, states: Tensor, weight: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        wide = torch.promote_types(states.dtype, torch.float32)
+        total = torch.zeros((), dtype=wide, device=states.device)
+        is_learning = any(ctx.needs_input_grad)
+        by_states = torch.empty_like(states) if is_learning else None
+        by_weight = torch.zeros_like(weight, dtype=wide) if is_learning else None
+        size = ROWS.get(states.device.type, ALL)
+        for start in range(0, len(labels), size):
+            some, their = states[start : start + size], labels[start : start + size, None]
+            logits = (some @ weight.T).to(wide)  # (label, vocab)
+            probability = logits.softmax(-1)
             # The likeliest token's probability is at least 1 / V, so its logarithm is safe where a label's may not be.
-            normaliser = wide.amax(-1) - probability.amax(-1).log()
-            counts = (their != PAD).to(wide.dtype)
-            chosen = wide.gather(1, their[:, None])[:, 0]
-            loss = normaliser - (1 - smoothing) * chosen - smoothing * wide.mean(-1)
-            total = total + (loss * counts).sum()
-            gradient = torch.sub(probability, smoothing / logits.shape[1], out=probability)
-            gradient.scatter_add_(1, their[:, None], gradient.new_full((len(their), 1), smoothing - 1))
-            torch.mul(gradient, counts[:, None], out=some)
-        ctx.gradient = logits
+            normaliser = logits.amax(-1) - probability.amax(-1).log()
+            chosen = logits.gather(1, their)[:, 0]
+            loss = normaliser - (1 - smoothing) * chosen
+            if smoothing:
+                loss -= smoothing * logits.mean(-1)
+            counts = their != PAD
+            total += (loss * counts[:, 0]).sum()
+            if by_states is None or by_weight is None:
+                continue
+            gradient = probability.sub_(smoothing / len(weight)) if smoothing else probability
+            gradient.scatter_add_(1, their, gradient.new_full(their.shape, smoothing - 1))
+            if states.device.type != "cpu":
+                gradient *= counts
+            narrow = gradient.to(states.dtype)
+            torch.mm(narrow, weight, out=by_states[start : start + size])
+            if narrow.dtype == by_weight.dtype:
+                by_weight.addmm_(narrow.T, some)
+            else:
+                by_weight += narrow.T @ some
+        if by_weight is not None:
+            ctx.gradients = by_states, by_weight.to(weight.dtype)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.gradient.mul_(outputs[0]), None, None
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        by_states, by_weight = ctx.gradients
+        return by_states * outputs[0], by_weight * outputs[0], None, None

@@ -75,8 +75,8 @@ class Validator:
             device = self.compute.device
             source = Padded(batch.source.ids.to(device), batch.source.lengths)
             target = batch.target.ids.to(device)
-            logits = model(source, target[:, :-1])
-            total += float(smoothed_cross_entropy(logits, target[:, 1:], 0.0))
+            states = model.states(source, target[:, :-1])
+            total += float(smoothed_cross_entropy(states, model.output.weight, target[:, 1:], 0.0))
             tokens += batch.tokens
         return total / tokens if tokens else math.nan
 
