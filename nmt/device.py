@@ -71,8 +71,8 @@ class Workers:
 
     def __init__(self, on: Compute) -> None:
         count = torch.get_num_threads() if on.device.type == "cpu" else 1
-        alone = {"initializer": torch.set_num_threads, "initargs": (1,)}  # holds for the thread that calls it
-        self._pool = ThreadPoolExecutor(count, **alone) if count > 1 else None
+        # The number of threads is set for the thread that calls it.
+        self._pool = ThreadPoolExecutor(count, "nmt", torch.set_num_threads, (1,)) if count > 1 else None
 
     def map(self, function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Iterator[Answer]:
         """Yield what `function` makes of each task, in order; those not begun are dropped when nobody asks on."""

@@ -1,68 +1,88 @@
-"""A lexical shortlist: the target tokens that source tokens are likely to become; it knows nothing of models or text.
+"""A lexical shortlist: the target tokens that source tokens are likely to become; it knows nothing of text.
 
-The output matrix is the largest of a small model, and of its thousands of rows a sentence needs a few hundred: likely
-translations of its tokens, and what is frequent anywhere. Which are likely is learnt from the training pairs as word
-translation probabilities, by expectation maximisation (IBM Model 1, Brown et al. 1993).
+The output matrix is the largest of a small model, and of its thousands of rows the translations of a batch need a few
+hundred: likely translations of its tokens, and what is frequent anywhere. Which are likely is learnt from training
+pairs as the translation probabilities of IBM Model 1 (Brown et al. 1993), by expectation maximisation.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nmt.batches import EOS
+from nmt.frozen import FrozenLinear
+from nmt.models.weights import with_output
 from nmt.ragged import Index, Ragged
 
-LIKELY = 32  # target tokens kept for each source token
-FREQUENT = 400  # target tokens that may always stand
-ROUNDS = 5  # of expectation maximisation
-LINKS = 10_000_000  # of a source and a target token in one pair, at most: some 50,000 pairs of usual length
+LIKELY = 16  # target tokens kept for each source token
+FREQUENT = 400  # target tokens that may stand in any translation
+ROUNDS = 4  # of expectation maximisation
+LINKS = 4_000_000  # that are learnt from at most, each of a source and a target token of one pair: two seconds' work
 
 
 class Shortlist(NamedTuple):
     """What `learn` found."""
 
     likely: Tensor  # (source vocabulary, LIKELY) int32, likeliest first, filled up with EOS
-    frequent: Tensor  # (FREQUENT,) int32, with the ids that every tokenizer has
+    frequent: Tensor  # (FREQUENT or less,) int32, with the ids up to EOS
 
     def of(self, source: Tensor) -> Tensor:
-        """Return the ids that translations of the source ids (any shape) may have, int64, ascending."""
-        return torch.cat((self.frequent, self.likely[source.unique()].flatten())).unique().long()
+        """Return the ids that translations of the source ids (any shape) may hold, (size,) int64, ascending."""
+        words = torch.cat((self.frequent, self.likely[source.flatten()].flatten()))
+        return cast(Tensor, words.unique().long())  # type: ignore[no-untyped-call]
+
+
+class Shortener:
+    """Cuts the output layer of a model down to the likely words of a batch."""
+
+    def __init__(self, shortlist: Shortlist, weight: Tensor) -> None:
+        """Take the weight (vocab, features) of the model's output layer."""
+        self._shortlist, self._weight = shortlist, weight.detach()
+
+    def shorten(self, model: Any, source: Tensor, prefixes: Sequence[int]) -> tuple[Any, Tensor]:
+        """Return the model for source ids, and the ids (size,) that its logits stand for, `prefixes` among them."""
+        forced = torch.tensor(prefixes, dtype=torch.int64, device=source.device)
+        ids = torch.cat((self._shortlist.of(source), forced)).unique()  # type: ignore[no-untyped-call]
+        return with_output(model, FrozenLinear(self._weight[ids])), ids
 
 
 def learn(source: Ragged, target: Ragged, source_size: int, target_size: int) -> Shortlist:
-    """Return the shortlist of pairs of ids without BOS and EOS, for vocabularies of these sizes; the first pairs
-    count that have `LINKS` links together."""
-    pairs = max(1, int(np.searchsorted(np.cumsum(source.lengths * target.lengths), LINKS)))
-    rows = np.arange(min(pairs, len(source.lengths)))
+    """Return the shortlist of pairs of ids without BOS and EOS, for vocabularies of these sizes.
+
+    Of many pairs only some, evenly spread, are looked at.
+    """
+    every = max(1, -(-int((source.lengths * target.lengths).sum()) // LINKS))
+    rows = np.arange(0, len(source.lengths), every)
     source, target = source.take(rows), target.take(rows)
-    left, right, starts = _links(source, target)
-    keys, link = np.unique(left.astype(np.int64) * target_size + right, return_inverse=True)
+    words, tokens, starts = _links(source, target)
+    keys, link = np.unique(words * target_size + tokens, return_inverse=True)
     words = keys // target_size
     probability = np.ones(len(keys))
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if len(keys) else 0):
         share = probability[link]
-        share /= np.repeat(np.add.reduceat(share, starts), np.diff(np.append(starts, len(share))))
+        share /= np.repeat(np.add.reduceat(share, starts), np.diff(starts, append=len(share)))
         counts = np.bincount(link, share, len(keys))
         probability = counts / np.bincount(words, counts, source_size)[words]
     order = np.lexsort((-probability, words))
-    rank = np.arange(len(keys)) - np.searchsorted(words[order], words[order])
-    chosen = order[rank < LIKELY]
+    rank = np.arange(len(order)) - np.searchsorted(words, words)  # sorted by word, they stand where they stood
+    kept = rank < LIKELY
     likely = np.full((source_size, LIKELY), EOS, np.int32)
-    likely[words[chosen], rank[rank < LIKELY]] = keys[chosen] % target_size
+    likely[words[kept], rank[kept]] = keys[order[kept]] % target_size
     counts = np.bincount(target.ids, minlength=target_size).astype(np.float64)
     counts[: EOS + 1] = np.inf
-    return Shortlist(torch.from_numpy(likely), torch.from_numpy(np.argsort(-counts, kind="stable")[:FREQUENT].astype(np.int32)))
+    frequent = np.argsort(-counts, kind="stable")[:FREQUENT].astype(np.int32)
+    return Shortlist(torch.from_numpy(likely), torch.from_numpy(frequent))
 
 
 def _links(source: Ragged, target: Ragged) -> tuple[Index, Index, Index]:
     """Return the source and the target id of every link, and where the links of each target token begin."""
     sizes = np.repeat(source.lengths, target.lengths)  # links of each target token
     starts = np.cumsum(sizes) - sizes
-    begins = np.repeat(np.cumsum(source.lengths) - source.lengths, target.lengths)
-    within = np.arange(int(sizes.sum())) - np.repeat(starts, sizes)
-    return source.ids[np.repeat(begins, sizes) + within], np.repeat(target.ids, sizes), starts
+    first = np.repeat(np.cumsum(source.lengths) - source.lengths, target.lengths)  # token of its source sentence
+    places = np.repeat(first - starts, sizes) + np.arange(int(sizes.sum()))
+    return source.ids[places].astype(np.int64), np.repeat(target.ids, sizes).astype(np.int64), starts[sizes > 0]

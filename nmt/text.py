@@ -46,7 +46,7 @@ class ByteReader(Protocol):
         ...
 
     def fileno(self) -> int:
-        """Return the number of the open file; an OSError where there is none."""
+        """Return the number of the open file; raise OSError where there is none."""
         ...
 
 

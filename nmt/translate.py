@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from nmt.alignment import attended, copy_unknown, word_numbers
 from nmt.batches import UNK, Padded, pack, pad
 from nmt.config import Config, SearchConfig
 from nmt.device import Compute, Workers, compute
 from nmt.errors import ResourceError
-from nmt.models.interface import Seq2Seq
 from nmt.frozen import freeze
+from nmt.models.interface import Seq2Seq
 from nmt.ragged import Index
 from nmt.search import Hypothesis, Requests, search
+from nmt.shortlist import Shortener, Shortlist
 from nmt.split import split
 from nmt.text import clean, is_blank
 from nmt.tokenizer import Tokenizers
-from nmt.training.checkpoint import load_model
+from nmt.training.checkpoint import load_model, load_shortlist
 
 SPACELESS = ("zh", "ja", "th", "lo", "km", "my", "bo", "yue", "zho", "cmn", "jpn", "tha")  # no spaces between words
 GPU_BATCH_TOKENS = 32_768
-SPACE = "\u2581"  # what sentencepiece writes for the space before a word
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -88,20 +89,42 @@ FAILED = Output("", float("-inf"), float("-inf"), ())
 class Translator:
     """A model that translates lines; the results do not depend on what is translated together."""
 
-    def __init__(self, config: Config, tokenizers: Tokenizers, model: Seq2Seq[Any, Any], run_on: Compute) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tokenizers: Tokenizers,
+        model: Seq2Seq[Any, Any],
+        run_on: Compute,
+        shortener: Shortener | None = None,
+    ) -> None:
         """Use a model, in eval mode and as `run_on` would fit it, with its own tokenizers and config."""
         self.model, self.tokenizers, self.config, self._compute = model, tokenizers, config, run_on
+        self._shortener = shortener
         self._workers = Workers(run_on)
         self._has_words = config.tokenizer.type == "word"  # <unk> may be produced, and is copied from the source
         self._glue = "" if config.data.target_lang.replace("_", "-").split("-")[0] in SPACELESS else " "
         self._limit = config.model.max_length - 1  # tokens beside the EOS
 
     @classmethod
-    def load(cls, path: Path | str, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> Translator:
-        """Return the translator of a run folder or of one of its checkpoints."""
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+        shortlist: bool = False,
+    ) -> Translator:
+        """Return the translator of a run folder or of one of its checkpoints.
+
+        With `shortlist` only the run's likely words are looked at, which is faster and loses next to nothing.
+        """
         run_on = compute(device, precision, threads)
         config, tokenizers, model = load_model(Path(path), run_on.device)
-        return cls(config, tokenizers, freeze(run_on.fit(model)), run_on)
+        fitted = run_on.fit(model)
+        frozen = freeze(fitted)
+        words = Shortlist(*(part.to(run_on.device) for part in load_shortlist(Path(path)))) if shortlist else None
+        return cls(config, tokenizers, frozen, run_on, words and Shortener(words, fitted.output.weight))
 
     def fill_device(self, options: SearchConfig) -> SearchConfig:
         """Return the options with batches large enough to fill a GPU; on a CPU nothing is won by larger ones."""
@@ -174,14 +197,18 @@ class Translator:
         padded = pad(sources, eos=True)
         source = Padded(padded.ids.to(self._compute.device, non_blocking=True), padded.lengths)
         prefixes = [sentence.prefix for sentence in batch]
+        model, vocabulary = self.model, None
+        if self._shortener:
+            model, vocabulary = self._shortener.shorten(self.model, source.ids, [*chain(*prefixes)])
         requests = Requests(
             prefixes if any(prefixes) else (),
             [sentence.number for sentence in batch],
             attention=extras.alignments or self._has_words,
+            vocabulary=vocabulary,
             allow_unk=self._has_words,
         )
         try:
-            return search(self.model, source, options, requests=requests)
+            return search(model, source, options, requests=requests)
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 raise ResourceError("out of memory on one sentence; lower --beam-size or use --device cpu") from error
@@ -193,18 +220,18 @@ class Translator:
 
     def _output(self, sentence: Sentence, source: list[int], hypothesis: Hypothesis, extras: Extras) -> Output:
         pieces = self.tokenizers.target.pieces(hypothesis.ids)
-        attended = _attended(hypothesis.attention) if source else []
+        places = attended(hypothesis.attention) if source else []
         if self._has_words:
             surfaces = self._surfaces(sentence.text, len(source))
-            shown = _copy_unknown(hypothesis.ids, pieces, [surfaces[place] for place in attended] if surfaces else [])
+            shown = copy_unknown(hypothesis.ids, pieces, [surfaces[place] for place in places] if surfaces else [])
             text = " ".join(shown)
         else:
             surfaces, shown = self.tokenizers.source.pieces(source), pieces
             text = self.tokenizers.target.decode([hypothesis.ids])[0]
         pairs: Pairs = ()
-        if extras.alignments and attended and surfaces:
-            source_words, target_words = _words(surfaces), _words(shown)
-            aligned = zip((source_words[place] for place in attended), target_words, strict=True)
+        if extras.alignments and places and surfaces:
+            source_words, target_words = word_numbers(surfaces), word_numbers(shown)
+            aligned = zip((source_words[place] for place in places), target_words, strict=True)
             pairs = tuple(sorted(set(aligned)))
         return Output(clean(text).strip(), hypothesis.score, hypothesis.log_probability, tuple(pieces), pairs)
 
@@ -252,31 +279,3 @@ class Translator:
             tuple(piece for output in outputs for piece in output.pieces),
             tuple(pairs),
         )
-
-
-def _copy_unknown(ids: Sequence[int], pieces: Sequence[str], attended: Sequence[str]) -> list[str]:
-    """Return the words of a hypothesis, each `<unk>` replaced by the source word it attends to (arXiv 1410.8206)."""
-    copies = attended or ["\u2047"] * len(ids)
-    return [
-        copy if token == UNK else piece.removeprefix(SPACE)
-        for token, piece, copy in zip(ids, pieces, copies, strict=True)
-    ]
-
-
-def _words(surfaces: Sequence[str]) -> list[int]:
-    """Return for each piece of sentencepiece, or for each word or row of words, the number of its first word."""
-    numbers, number = list[int](), 0
-    is_pieces = any(surface.startswith(SPACE) for surface in surfaces)
-    for place, surface in enumerate(surfaces):
-        number += is_pieces and place > 0 and surface.startswith(SPACE)
-        numbers.append(number)
-        number += 0 if is_pieces else len(surface.split())
-    return numbers
-
-
-def _attended(attention: Tensor | None) -> list[int]:
-    """Return for each target token the source token, not the EOS, that it attends to most."""
-    if attention is None:
-        return []
-    places: list[int] = attention[:-1, :-1].argmax(1).tolist()  # (target, source), both with EOS
-    return places

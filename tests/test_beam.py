@@ -216,6 +216,32 @@ def test_no_sentences_no_translations() -> None:
     assert search(Lookup(13), nothing, SearchConfig()) == []
 
 
+@pytest.mark.parametrize("possible", [1.0, 0.01, 0.0])
+@pytest.mark.parametrize("length", [5, 64, 65, 129, 640, 1000])
+@pytest.mark.parametrize("count", [1, 6, 11])
+def test_the_largest_of_a_row_are_found_in_its_blocks(count: int, length: int, possible: float) -> None:
+    """Rows that end within a block, rows of fewer blocks than are wanted, rows of which little but -inf is left."""
+    generator = torch.Generator().manual_seed(length)
+    for _ in range(20):
+        values = torch.randn(3, 4, length, generator=generator)
+        is_possible = torch.rand(values.shape, generator=generator) < possible
+        values = values.masked_fill(~is_possible, -torch.inf)
+        found, places = beam.largest(values, min(count, length))
+        assert torch.equal(found, values.topk(min(count, length)).values)
+        assert torch.equal(values.gather(-1, places), found)
+        assert all(len(set(row)) == len(row) for row in places.flatten(0, 1).tolist())
+
+
+def test_the_largest_are_found_wherever_they_stand() -> None:
+    """At either end of a block, and in what is left of a row after its last whole one."""
+    for place in range(beam.BLOCK * 13 + 7):
+        values = torch.zeros(1, beam.BLOCK * 13 + 7)
+        values[0, place] = 1.0
+        found, places = beam.largest(values, 3)
+        assert found.tolist() == [[1.0, 0.0, 0.0]]
+        assert places[0, 0] == place
+
+
 MODELS: list[dict[str, object]] = [
     {"type": "transformer", "dim": 16, "heads": 2, "feed_forward": 32, "encoder_layers": 2, "decoder_layers": 2},
     {"type": "rnn", "cell": "gru", "embedding": 12, "dim": 16},

@@ -1,25 +1,31 @@
-"""Which device and precision are meant, and that products in fp32 are fp32's."""
+"""Which device and precision are meant, that products in fp32 are fp32's, and who does the work."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import nn
 
-from nmt.device import Compute, compute
+from nmt.device import Compute, Workers, compute
 from nmt.errors import OptionError
 
+CPU = torch.device("cpu")
 GPU = torch.cuda.is_available()
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+def _as_before() -> Iterator[None]:
+    """What `compute` sets holds for the whole process, and the tests of other modules expect one thread."""
+    before = torch.get_float32_matmul_precision()
     yield
     torch.set_num_threads(1)
+    torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", *([] if GPU else ["cuda", "cuda:0"])])
@@ -65,11 +71,96 @@ def test_products_of_fp32_are_exact_to_fp32() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_products_run_in_the_precision_that_was_chosen(precision: str) -> None:
     on = compute("cpu", precision)
-    weights = torch.randn(8, 8)
-    with on.autocast():
-        product = torch.nn.functional.linear(weights, weights)
-    assert product.dtype == on.dtype
+    layer = on.fit(nn.Linear(8, 8))
+    assert layer(torch.randn(8, 8, dtype=on.dtype)).dtype == on.dtype
     assert on.dtype == torch.float32 or precision == "bf16"
+
+
+def test_in_full_precision_the_model_itself_is_used() -> None:
+    model = nn.Linear(8, 8)
+    assert Compute(CPU, torch.float32).fit(model) is model
+    assert model.weight.dtype == torch.float32
+
+
+def test_in_half_precision_a_copy_is_used_that_goes_its_own_way() -> None:
+    """What is learnt later stays out of the copy, and nothing that is done to the copy reaches the model."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout()).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    copy = Compute(CPU, torch.bfloat16).fit(model)
+    tensors = copy.state_dict()
+    assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.bfloat16}
+    assert all(torch.equal(tensors[name], tensor.to(tensors[name].dtype)) for name, tensor in before.items())
+    assert not any(module.training for module in copy.modules())
+    with torch.no_grad():
+        copy[0].weight.zero_()
+        model[0].bias.add_(1.0)
+    assert torch.equal(model[0].weight, before["0.weight"])
+    assert model[0].weight.dtype == torch.float32
+    assert torch.equal(copy[0].bias, before["0.bias"].bfloat16())
+
+
+# ---- side by side -----------------------------------------------------------------------------------------------
+
+
+def workers(threads: int) -> Workers:
+    torch.set_num_threads(threads)
+    return Workers(Compute(CPU, torch.float32))
+
+
+def test_answers_come_in_the_order_of_the_tasks_whichever_is_done_first() -> None:
+    """The first task waits for the second, which only another thread can do meanwhile."""
+    second = threading.Event()
+
+    def answer(task: int) -> tuple[int, bool]:
+        if task == 1:
+            second.set()
+        return 10 * task, task != 0 or second.wait(timeout=10)
+
+    assert list(workers(2).map(answer, range(7))) == [(10 * task, True) for task in range(7)]
+
+
+@pytest.mark.parametrize(("threads", "tasks", "elsewhere"), [(2, 2, True), (2, 9, True), (2, 1, False), (1, 9, False)])
+def test_tasks_run_on_other_threads_only_where_there_are_several_of_both(
+    threads: int, tasks: int, elsewhere: bool
+) -> None:
+    used = set(workers(threads).map(lambda _: threading.get_ident(), range(tasks)))
+    assert (threading.get_ident() in used) == (not elsewhere)
+    assert len(used) <= threads
+
+
+def test_a_device_that_one_thread_keeps_busy_is_given_one_task_after_the_other() -> None:
+    torch.set_num_threads(2)
+    on_gpu = Workers(Compute(torch.device("cuda"), torch.float32))
+    assert set(on_gpu.map(lambda _: threading.get_ident(), range(5))) == {threading.get_ident()}
+
+
+def test_no_tasks_no_answers() -> None:
+    assert list(workers(2).map(str, [])) == []
+
+
+def test_each_task_computes_on_one_core_and_the_caller_on_as_many_as_before() -> None:
+    side_by_side = workers(2)
+    assert list(side_by_side.map(lambda _: torch.get_num_threads(), range(5))) == [1] * 5
+    assert torch.get_num_threads() == 2
+    assert list(side_by_side.map(lambda _: torch.get_num_threads(), range(1))) == [2]
+
+
+@pytest.mark.parametrize(("threads", "tasks"), [(2, 5), (2, 1), (1, 5)])
+def test_what_goes_wrong_in_a_task_reaches_the_caller(threads: int, tasks: int) -> None:
+    def fail(task: int) -> int:
+        if task == tasks - 1:
+            raise OptionError(f"task {task}")
+        return task
+
+    side_by_side = workers(threads)
+    answers = side_by_side.map(fail, range(tasks))
+    assert [next(answers) for _ in range(tasks - 1)] == [*range(tasks - 1)]
+    with pytest.raises(OptionError, match=f"task {tasks - 1}"):
+        next(answers)
+    assert list(side_by_side.map(str, range(3))) == ["0", "1", "2"]  # and the next tasks are done all the same
+
+
+# ---- the surroundings -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("given", "used"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])

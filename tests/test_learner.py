@@ -154,7 +154,7 @@ def test_what_was_saved_goes_on_bit_for_bit() -> None:
 class Hungry(torch.nn.Linear):
     """A model that needs more memory than there is."""
 
-    def forward(self, source: object, target: Tensor) -> Tensor:  # type: ignore[override]
+    def states(self, source: object, target: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
 

@@ -219,6 +219,9 @@ class Endless:
         self.given += size
         return b"a" * size
 
+    def fileno(self) -> int:
+        raise OSError("not a file")
+
 
 def test_an_endless_line_is_refused_before_it_is_in_memory() -> None:  # A29
     from nmt.text import read_blocks

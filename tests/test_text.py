@@ -28,6 +28,9 @@ class Dribble:
         taken, self.data = self.data[:size], self.data[size:]
         return taken
 
+    def fileno(self):
+        raise OSError("not a file")
+
 
 def lines(data, **options):
     blocks = read_blocks(io.BytesIO(data), "stdin", TextOptions(**options))
@@ -150,6 +153,9 @@ class Endless:
     def read1(self, size):
         self.taken += size
         return b"a" * size
+
+    def fileno(self):
+        raise OSError("not a file")
 
 
 def test_endless_line_is_refused_before_it_fills_the_memory():  # A29

@@ -134,7 +134,7 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, capfd: pytest.Captu
 @pytest.mark.parametrize(
     ("before", "option"),
     [
-        ("--scores", "-b 1"),
+        ("--n-best 5 -b 5", "-b 9"),
         ("--scores", "--length-penalty 0"),
         ("", "--n-best 2"),
         ("", "--max-length-offset 9"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -13,6 +14,9 @@ import typer
 
 STARTED = time.monotonic()  # --max-time bounds the whole command
 CONFIGS = (".yaml", ".yml")
+# Read by oneDNN when torch is loaded: how many products it keeps the code of, by shape. Batches have shapes of their
+# own, so within a step few are needed again, and a thousand of them take hundreds of megabytes.
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 What = Annotated[
     list[str] | None,
@@ -75,6 +79,8 @@ def train(
 
         raise OptionError(f"{config_path or 'config'}: data.train names no corpus; give one")
 
+    for name in CACHES:
+        os.environ.setdefault(name, "16")
     from nmt.training.run import Request, train, with_model_of
 
     if start_from is not None:

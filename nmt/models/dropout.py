@@ -33,13 +33,13 @@ def dropout(inputs: Tensor, chance: float) -> Tensor:
     if inputs.device.type != "cpu" or not dropped:
         return F.dropout(inputs, chance)
     draws = torch.empty(-(-inputs.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-    first = dropped - LEVELS // 2  # of the bytes from -128 that keep a feature; a comparison would take ten times longer
+    first = dropped - LEVELS // 2  # of the bytes from -128 that keep a feature; comparing takes ten times as long
     kept = draws.view(torch.int8)[: inputs.numel()].view(inputs.shape).clamp_(first - 1, first).sub_(first - 1)
     return cast(Tensor, _Keep.apply(inputs, kept, LEVELS / (LEVELS - dropped)))  # type: ignore[no-untyped-call]
 
 
 class _Keep(torch.autograd.Function):
-    """The product of inputs, mask (0 or 1) and scale; only the mask is held until the backward pass, a byte a feature."""
+    """Inputs times mask (0 or 1) times scale; only the mask is held until the backward pass, a byte a feature."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, kept: Tensor, scale: float) -> Tensor:

@@ -23,7 +23,6 @@ from nmt.models.layers import DecoderLayer, EncoderLayer, Maps, Slots, Surroundi
 from nmt.models.positions import POSITIONS, Rotation
 from nmt.models.weights import Embeddings, Vocabularies
 
-
 GROWTH = 4  # steps by which a cache on a CPU grows: more would be looked at in vain, fewer would be copied more often
 
 
@@ -137,9 +136,7 @@ class Transformer(nn.Module):
         hidden = table(ids) * self.config.dim**0.5  # (batch, query, dim); scaled as in section 3.4
         return self.dropout(hidden if added is None else hidden + added), rotation
 
-    def _slots(
-        self, state: TransformerState, ancestry: Tensor, rotation: Rotation | None
-    ) -> tuple[Cache, Slots]:
+    def _slots(self, state: TransformerState, ancestry: Tensor, rotation: Rotation | None) -> tuple[Cache, Slots]:
         """Prepare one step, once for all layers; `ancestry` already names the slots written now."""
         position, cache = state.position, state.cache
         batch, beam = position.shape
@@ -149,7 +146,7 @@ class Transformer(nn.Module):
             first, last = (int(place) for place in position.aminmax())
             common = last if first == last else None
             if last >= room:
-                room = min(room + GROWTH, ancestry.shape[2])
+                room = min(-(-(last + 1) // GROWTH) * GROWTH, ancestry.shape[2])
                 padding = (0, 0, 0, 0, 0, room - cache.tensors[0].shape[2])
                 cache = Cache(tuple(F.pad(tensor, padding) for tensor in cache.tensors))
         slot = torch.arange(slots, device=position.device)

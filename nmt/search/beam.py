@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nmt.batches import BOS, EOS, PAD, UNK, Padded
@@ -121,9 +122,13 @@ def best_first(beam: int) -> Strategy:
 
     def choose(further: Tensor, sums: Tensor, rows: Tensor, step: int) -> Candidates:
         top, tokens = largest(further, min(beam + 1, further.shape[2]))  # (batch, hypotheses, width)
-        totals = (top + sums[:, :, None]).flatten(1)
+        totals, tokens = (top + sums[:, :, None]).flatten(1), tokens.flatten(1)
+        if totals.shape[1] < beam:  # the vocabulary is smaller than the beam
+            missing = (0, beam - totals.shape[1])
+            totals, tokens = F.pad(totals, missing, value=NEVER), F.pad(tokens, missing, value=PAD)
         best, places = totals.topk(min(2 * beam, totals.shape[1]))  # (batch, candidates)
-        return Candidates(places // top.shape[2], tokens.flatten(1).gather(1, places), best)
+        parents = (places // top.shape[2]).clamp(max=top.shape[1] - 1)
+        return Candidates(parents, tokens.gather(1, places), best)
 
     return choose
 
@@ -138,7 +143,7 @@ def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if values.is_cuda or blocks <= count:
         found = values.topk(count)
         return found.values, found.indices
-    maxima = values[..., : blocks * BLOCK].unflatten(-1, (blocks, BLOCK)).amax(-1)
+    maxima = values[..., : blocks * BLOCK].reshape(*values.shape[:-1], blocks, BLOCK).amax(-1)
     within = torch.arange(BLOCK, device=values.device)
     best = (maxima.topk(count).indices[..., None] * BLOCK + within).flatten(-2)  # (..., count * BLOCK)
     rest = torch.arange(blocks * BLOCK, length, device=values.device).expand(*values.shape[:-1], -1)
@@ -164,24 +169,26 @@ def _begin(batch: int, steps: int, options: SearchConfig, device: torch.device) 
 def _obey(further: Tensor, beams: Beams, plan: Plan, step: int) -> Tensor:
     """Return log-probabilities (batch, beam, vocab) with -inf for what may not stand here; the old are overwritten."""
     forced = plan.forced[:, step][beams.rows, None, None]  # (batch, 1, 1)
-    alone = _keep(further, forced) if plan.is_forced[step] else further
+    alone = _keep(further, forced, plan.vocabulary) if plan.is_forced[step] else further
     for token in (PAD, BOS) if plan.allow_unk else (PAD, BOS, UNK):
         further[:, :, token] = NEVER
     if step < plan.min_length:
         further[:, :, EOS] = NEVER
     if 0 < plan.no_repeat_ngram <= step:
-        _forbid_repeats(further, beams.tokens[:, :, 1 : step + 1], plan.no_repeat_ngram)
+        history = beams.tokens[:, :, 1 : step + 1]
+        places = history if plan.vocabulary is None else torch.searchsorted(plan.vocabulary, history)
+        _forbid_repeats(further, places, plan.no_repeat_ngram)
     return torch.where(forced == FREE, further, alone) if plan.is_forced[step] else further
 
 
-def _keep(further: Tensor, tokens: Tensor) -> Tensor:
-    """Return a copy of `further` (batch, beam, vocab) with -inf for all but one token (batch, 1, 1) of each sentence."""
-    vocabulary = torch.arange(further.shape[2], device=further.device)
+def _keep(further: Tensor, tokens: Tensor, vocabulary: Tensor | None) -> Tensor:
+    """Return a copy of `further` with -inf for all but one token (batch, 1, 1) of each sentence."""
+    vocabulary = torch.arange(further.shape[2], device=further.device) if vocabulary is None else vocabulary
     return further.masked_fill(vocabulary != tokens, NEVER)
 
 
 def _forbid_repeats(further: Tensor, history: Tensor, n: int) -> None:
-    """Forbid the tokens that would complete an n-gram which `history` (batch, beam, time) already has."""
+    """Forbid what would complete an n-gram of `history` (batch, beam, time), which holds places in the vocabulary."""
     windows = history.unfold(2, n, 1)  # (batch, beam, time - n + 1, n)
     last = history[:, :, history.shape[2] - (n - 1) :]  # (batch, beam, n - 1)
     is_repeat = (windows[..., :-1] == last[:, :, None]).all(-1)

@@ -36,7 +36,7 @@ class Candidates(NamedTuple):
 
 
 # A strategy: (further (batch, beam, vocab), sums (batch, beam), rows (batch,), step) -> candidates. `further` is the
-# log-probability of each next token, `sums` that of each hypothesis; `rows` says which sentences are still in the batch.
+# log-probability of each next token, `sums` that of each hypothesis; `rows` are the sentences still in the batch.
 Strategy = Callable[[Tensor, Tensor, Tensor, int], Candidates]
 
 

@@ -26,9 +26,11 @@ from nmt.configfile import load_config as read_config
 from nmt.errors import DataError, ModelError, OptionError
 from nmt.models import Model, build
 from nmt.sealed import MANIFEST, Content, Sealed, canonical, entry_of, read_file
+from nmt.shortlist import Shortlist
 from nmt.tokenizer import Tokenizers
 
 CONFIG, WEIGHTS, STATE = "config.yaml", "model.safetensors", "state.json"
+SHORTLIST = "shortlist.safetensors"
 SHARED, SOURCE, TARGET = "tokenizer.model", "source.model", "target.model"
 SUFFIX = ".safetensors"
 
@@ -126,10 +128,12 @@ def load_fingerprints(run: Path) -> dict[str, Any]:
     return tree.get("fingerprints") or {}
 
 
-def finish(run: Path, weights: Tensors) -> None:
+def finish(run: Path, weights: Tensors, shortlist: Shortlist | None = None) -> None:
     """Write the weights to translate with and then, last, the manifest that alone means *finished*."""
     reopen(run)
     entries = {WEIGHTS: sealed.replace_file(run / WEIGHTS, _content(weights))}
+    if shortlist is not None:
+        entries[SHORTLIST] = sealed.replace_file(run / SHORTLIST, _content(shortlist._asdict()))
     for name in (CONFIG, *_tokenizer_names(run)):
         entries[name] = entry_of(read_file(run / name))
     sealed.replace_file(run / MANIFEST, sealed.seal(entries))
@@ -168,6 +172,15 @@ def load_model(path: Path, device: torch.device) -> Loaded:
     model = build(config.model, tokenizers.source.size, tokenizers.target.size, shared=tokenizers.shared)
     _fill(model, weights, str(path / name))
     return Loaded(config, tokenizers, model.to(device).eval())
+
+
+def load_shortlist(path: Path) -> Shortlist:
+    """Return the shortlist of a finished run, or of the run of a checkpoint."""
+    run = run_folder(path)
+    content = sealed.unseal(run) if is_finished(run) else None
+    if content is None or SHORTLIST not in content.files or not (run / SHORTLIST).exists():
+        raise ModelError(f"{run}: has no {SHORTLIST}, which nmt train writes at its end; translate without --shortlist")
+    return Shortlist(**_tensors(content, SHORTLIST))
 
 
 def run_folder(path: Path) -> Path:

@@ -32,7 +32,7 @@ def smoothed_cross_entropy(states: Tensor, weight: Tensor, labels: Tensor, smoot
 class _CrossEntropy(torch.autograd.Function):
     """Output layer, loss and both gradients, some labels at a time: the logits of all are the largest tensor of a step.
 
-    d loss / d logits = p - (1 - e) * [label] - e / V, so the probabilities are all that is needed, and they are at hand.
+    d loss / d logits = p - (1 - e) * [label] - e / V: the probabilities are all that is needed, and they are at hand.
     """
 
     @staticmethod

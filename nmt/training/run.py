@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+import numpy as np
 import torch
 
 from nmt.config import Config
@@ -19,6 +20,7 @@ from nmt.device import Compute, compute
 from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import ModelError, OptionError, ResourceError
 from nmt.models import build
+from nmt.shortlist import Shortlist, learn
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.training.average import mean
@@ -30,6 +32,7 @@ from nmt.training.trainer import Parts, Trainer
 from nmt.translate import Translator
 
 LAST_SECONDS = 3.0  # of max_time are kept for curves.png and the end of the process
+SHORTLIST_PAIRS = 200_000  # of the corpus, from which likely words are learnt
 LIMITS = ("max_steps", "max_epochs", "max_time", "patience")
 # What may differ from the config found in a run folder without making it another run.
 FREE = {"training": (*LIMITS, "device", "threads", "log_every", "keep", "samples"), "data": ("test",), "search": None}
@@ -79,8 +82,9 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt) -> None:
     reason = trainer.train()
     best = f"best {config.training.metric} at step {trainer.best_step}" if trainer.step else "no step was made"
     progress.say(f"training ended: {reason}; {best}")
+    shortlist = _shortlist(parts)
     with interrupt.deferred():
-        checkpoint.finish(run, _final_weights(run, config, trainer.averaged_steps()))
+        checkpoint.finish(run, _final_weights(run, config, trainer.averaged_steps()), shortlist)
     limit = config.training.max_time
     deadline = math.inf if limit is None else time.monotonic() + limit - trainer.seconds() - LAST_SECONDS
     saved, tokenizers, model = checkpoint.load_model(run, on.device)
@@ -153,6 +157,13 @@ def _final_weights(run: Path, config: Config, steps: list[int]) -> dict[str, tor
     """Return the mean of the weights, or of their running averages, in the checkpoints of some steps."""
     name = "average" if config.training.ema else "weights"
     return mean([checkpoint.load_checkpoint(checkpoint.step_folder(run, step))[0][name] for step in steps])
+
+
+def _shortlist(parts: Parts) -> Shortlist:
+    """Learn which target tokens are likely from pairs spread evenly over the corpus."""
+    rows = np.linspace(0, len(parts.corpus) - 1, min(len(parts.corpus), SHORTLIST_PAIRS)).astype(np.int64)
+    source, target = parts.tokenizers
+    return learn(*parts.corpus.take(rows), source.size, target.size)
 
 
 def with_model_of(config: Config, path: Path) -> Config:

@@ -87,8 +87,7 @@ def _options() -> argparse.Namespace:
 def _peers(options: argparse.Namespace) -> list[Peer]:
     """Return the toolkits that are wanted, ours first."""
     extra = [
-        Mode(label, {"words": words.split(), "is_parallel": False})
-        for label, _, words in (text.partition("=") for text in options.ours)
+        Mode(label, {"words": words.split()}) for label, _, words in (text.partition("=") for text in options.ours)
     ]
     wanted = [name for name in options.only if name not in PARTS] or ["ours", *PEERS]
     known: dict[str, Callable[[Path], Peer]] = {"ours": lambda cache: Ours(extra), **PEERS}
@@ -144,7 +143,7 @@ def _scale(peers: Sequence[Peer], work: Work, found: Found) -> None:
     systems = []
     for peer in peers:
         known = [record for record in found.of("translation") if record.toolkit == peer.name]
-        modes = {mode.label: mode for mode in peer.translations() if "worker" not in mode.label or peer.name != OURS}
+        modes = {mode.label: mode for mode in peer.translations()}
         fastest = best([record for record in known if record.mode in modes], SENTENCES)
         if peer.name in (OURS, ENGINE):
             mode = modes[fastest[0].mode] if fastest else list(modes.values())[-1]

@@ -1,0 +1,39 @@
+"""From which source words the words of a translation come, by attention; it knows nothing of models or text files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from nmt.batches import UNK
+
+SPACE = "\u2581"  # what sentencepiece writes for the space before a word
+
+
+def copy_unknown(ids: Sequence[int], pieces: Sequence[str], attended: Sequence[str]) -> list[str]:
+    """Return the words of a hypothesis, each `<unk>` replaced by the source word it attends to (arXiv 1410.8206)."""
+    copies = attended or ["\u2047"] * len(ids)
+    return [
+        copy if token == UNK else piece.removeprefix(SPACE)
+        for token, piece, copy in zip(ids, pieces, copies, strict=True)
+    ]
+
+
+def word_numbers(surfaces: Sequence[str]) -> list[int]:
+    """Return for each piece of sentencepiece, or for each word or row of words, the number of its first word."""
+    numbers, number = list[int](), 0
+    is_pieces = any(surface.startswith(SPACE) for surface in surfaces)
+    for place, surface in enumerate(surfaces):
+        number += is_pieces and place > 0 and surface.startswith(SPACE)
+        numbers.append(number)
+        number += 0 if is_pieces else len(surface.split())
+    return numbers
+
+
+def attended(attention: Tensor | None) -> list[int]:
+    """Return for each target token the source token, not the EOS, that it attends to most."""
+    if attention is None:
+        return []
+    places: list[int] = attention[:-1, :-1].argmax(1).tolist()  # (target, source), both with EOS
+    return places
