@@ -19,8 +19,9 @@ from nmt.frozen import FrozenLinear
 from nmt.models.weights import with_output
 from nmt.ragged import Index, Ragged
 
-LIKELY = 16  # target tokens kept for each source token
-FREQUENT = 400  # target tokens that may stand in any translation
+LIKELY = 10  # target tokens kept for each source token
+FREQUENT = 256  # target tokens that may stand in any translation
+MULTIPLE = 256  # of ids that a batch is given: products of a new shape take longer
 ROUNDS = 4  # of expectation maximisation
 LINKS = 4_000_000  # that are learnt from at most, each of a source and a target token of one pair: two seconds' work
 
@@ -46,8 +47,12 @@ class Shortener:
 
     def shorten(self, model: Any, source: Tensor, prefixes: Sequence[int]) -> tuple[Any, Tensor]:
         """Return the model for source ids, and the ids (size,) that its logits stand for, `prefixes` among them."""
-        forced = torch.tensor(prefixes, dtype=torch.int64, device=source.device)
-        ids = torch.cat((self._shortlist.of(source), forced)).unique()  # type: ignore[no-untyped-call]
+        wanted = torch.zeros(len(self._weight), dtype=torch.bool, device=source.device)
+        wanted[self._shortlist.of(source)] = True
+        wanted[torch.tensor(prefixes, dtype=torch.int64, device=source.device)] = True
+        missing = -int(wanted.sum()) % MULTIPLE
+        wanted[(~wanted).nonzero()[:missing, 0]] = True  # tokenizers have the frequent ids first
+        ids = wanted.nonzero()[:, 0]
         return with_output(model, FrozenLinear(self._weight[ids])), ids
 
 
