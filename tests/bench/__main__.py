@@ -116,11 +116,11 @@ def _parts(options: argparse.Namespace, work: Work, found: Found) -> dict[str, C
         "padding": lambda peers: found.other.update(padding=padding(work)),
         "translation": translation("translation", work.text("captions", "test", "en")),
         "one": translation("one", work.text("captions", "one", "en")),
-        "translation-long": translation("translation-long", work.text("joined", "test", "en")),
         "training": training("training", "captions", "transformer", options.turns),
         "training-rnn": training("training-rnn", "captions", "rnn", options.turns),
-        "training-long": training("training-long", "joined", "transformer", 1),
         "scale": lambda peers: _scale(peers, work, found),
+        "training-long": training("training-long", "joined", "transformer", 1),
+        "translation-long": translation("translation-long", work.text("joined", "test", "en")),
     }
 
 
