@@ -214,7 +214,7 @@ class SearchConfig(Section):
     top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens of this total mass, 1904.09751")
     temperature: float = Field(1.0, gt=0, description="divides the logits before drawing")
     seed: int = Field(1, ge=0, description="of drawing")
-    batch_tokens: PositiveInt = Field(4096, description="ceiling on sentences times longest source, padding included")
+    batch_tokens: PositiveInt = Field(2048, description="ceiling on sentences times longest source, padding included")
 
     @model_validator(mode="after")
     def _beam_holds_n_best(self) -> Self:
