@@ -14,7 +14,7 @@ from torch import nn
 
 from nmt.errors import OptionError
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8  # of malloc.h
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -117,5 +117,6 @@ def _keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
+        mallopt(M_ARENA_MAX, 1)  # what one thread frees serves the others
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(M_TOP_PAD, 2**26)

@@ -27,6 +27,7 @@ from nmt.training.checkpoint import load_model, load_shortlist
 
 SPACELESS = ("zh", "ja", "th", "lo", "km", "my", "bo", "yue", "zho", "cmn", "jpn", "tha")  # no spaces between words
 GPU_BATCH_TOKENS = 32_768
+CPU_SENTENCES = 128  # in a batch at most, however short: more take more memory and little less time
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -176,7 +177,10 @@ class Translator:
         sentences = list(wanted)
         lengths = np.array([len(ids[sentence.text]) for sentence in sentences], np.int64)
         found = dict[Sentence, tuple[Output, ...]]()
-        batches = sorted(pack(lengths, lengths, options.batch_tokens), key=lambda rows: -int(lengths[rows].sum()))
+        most = CPU_SENTENCES if self._compute.device.type == "cpu" else len(sentences)
+        packed = pack(lengths, lengths, options.batch_tokens)
+        batches = [part for rows in packed for part in np.array_split(rows, -(-len(rows) // most))]
+        batches.sort(key=lambda rows: -int(lengths[rows].sum()))
 
         def translate(rows: Index) -> None:
             batch = [sentences[row] for row in rows]

@@ -75,3 +75,12 @@ def run_of(path: Path) -> Path:
     if (path / "state.json").is_file():
         return path.resolve().parent.parent
     raise ModelError(f"{path}: neither a run nor a checkpoint; give a folder that nmt train wrote")
+
+
+def keep_products(count: int) -> None:
+    """Let oneDNN keep the code of so many matrix products, each of another shape; call it before torch is loaded.
+
+    Its own thousand take hundreds of megabytes.
+    """
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, str(count))

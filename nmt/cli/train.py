@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -12,11 +11,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from nmt.cli import options as shared
+
 STARTED = time.monotonic()  # --max-time bounds the whole command
 CONFIGS = (".yaml", ".yml")
-# Read by oneDNN when torch is loaded: how many products it keeps the code of, by shape. Batches have shapes of their
-# own, so within a step few are needed again, and a thousand of them take hundreds of megabytes.
-CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 What = Annotated[
     list[str] | None,
@@ -79,8 +77,7 @@ def train(
 
         raise OptionError(f"{config_path or 'config'}: data.train names no corpus; give one")
 
-    for name in CACHES:
-        os.environ.setdefault(name, "16")
+    shared.keep_products(16)  # batches have shapes of their own: only within a step they are needed again
     from nmt.training.run import Request, train, with_model_of
 
     if start_from is not None:

@@ -7,6 +7,7 @@ an `ancestry` table that says in which beam slot each past step of a hypothesis 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -20,9 +21,19 @@ Tree = TypeVar("Tree")
 
 
 class Cache(NamedTuple):
-    """Preallocated keys and values of all past steps; `select` leaves it alone, `take` picks its batch rows."""
+    """Keys and values of all past steps; `select` leaves it alone, `take` picks its batch rows.
 
-    tensors: tuple[Tensor, ...]  # each (batch, ...)
+    It is the largest thing there is in a search, so tensors are replaced in the list one by one, each old one freed
+    before the next is made: a state that was handed on is of no more use.
+    """
+
+    tensors: list[Tensor]  # each (batch, ...)
+
+    def replace(self, function: Callable[[Tensor], Tensor]) -> Cache:
+        """Put in the place of each tensor what `function` makes of it."""
+        for place, tensor in enumerate(self.tensors):
+            self.tensors[place] = function(tensor)
+        return self
 
 
 class Seq2Seq(Protocol[Memory, State]):
@@ -86,12 +97,12 @@ def select(state: State, parents: Tensor) -> State:
 
 
 def take(tree: Tree, rows: Tensor) -> Tree:
-    """Return memory or state of only the batch rows `rows` (int64): sentences leave the batch."""
+    """Return memory or state of only the batch rows `rows` (int64): sentences leave the batch; a cache is used up."""
 
     def pick(tensor: Tensor) -> Tensor:
         return tensor.index_select(0, rows)
 
-    taken: Tree = _map(tree, pick, lambda cache: Cache(tuple(map(pick, cache.tensors))))
+    taken: Tree = _map(tree, pick, lambda cache: cache.replace(pick))
     return taken
 
 

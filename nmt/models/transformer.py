@@ -82,7 +82,7 @@ class Transformer(nn.Module):
         keys = memory.pairs[0].keys  # (batch, head, source, head_dim)
         batch, heads, _, width = keys.shape
         room = min(length, GROWTH) if keys.device.type == "cpu" else length
-        cache = tuple(keys.new_zeros(batch, heads, room, beam, width) for _ in range(2 * len(self.decoder)))
+        cache = [keys.new_zeros(batch, heads, room, beam, width) for _ in range(2 * len(self.decoder))]
         position = torch.zeros(batch, beam, dtype=torch.int64, device=keys.device)
         return TransformerState(position, position.new_full((batch, beam, length), -1), Cache(cache))
 
@@ -148,7 +148,7 @@ class Transformer(nn.Module):
             if last >= room:
                 room = min(-(-(last + 1) // GROWTH) * GROWTH, ancestry.shape[2])
                 padding = (0, 0, 0, 0, 0, room - cache.tensors[0].shape[2])
-                cache = Cache(tuple(F.pad(tensor, padding) for tensor in cache.tensors))
+                cache.replace(lambda tensor: F.pad(tensor, padding))
         slot = torch.arange(slots, device=position.device)
         visible = (ancestry[:, :, :room, None] == slot).flatten(2)  # (batch, beam, room * slots)
         row = torch.arange(batch, device=position.device)[:, None]

@@ -95,7 +95,9 @@ def explore(
         logits, state = model.step(beams.tokens[:, :, step], state, memory)
         wide = torch.promote_types(logits.dtype, torch.float32)  # sums of half precision drift
         further = _obey(logits.log_softmax(-1, dtype=wide), beams, plan, step)  # (batch, beam, vocab)
+        del logits  # they are large
         candidates = strategy(further, beams.log_probabilities, beams.rows, step)
+        del further
         if plan.vocabulary is not None:
             candidates = candidates._replace(tokens=plan.vocabulary[candidates.tokens])
         parents, beams = _advance(beams, candidates, step, options)
