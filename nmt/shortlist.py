@@ -68,7 +68,7 @@ def learn(source: Ragged, target: Ragged, source_size: int, target_size: int) ->
     keys, link = np.unique(words * target_size + tokens, return_inverse=True)
     words = keys // target_size
     probability = np.ones(len(keys))
-    for _ in range(ROUNDS if len(keys) else 0):
+    for _ in range(ROUNDS):
         share = probability[link]
         share /= np.repeat(np.add.reduceat(share, starts), np.diff(starts, append=len(share)))
         counts = np.bincount(link, share, len(keys))

@@ -88,7 +88,7 @@ FAILED = Output("", float("-inf"), float("-inf"), ())
 
 
 class Translator:
-    """A model that translates lines; the results do not depend on what is translated together."""
+    """A model that translates lines; without a shortlist no result depends on what is translated together."""
 
     def __init__(
         self,

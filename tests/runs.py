@@ -18,6 +18,8 @@ from nmt.config import Config, SearchConfig
 from nmt.device import Compute
 from nmt.models import build
 from nmt.output import Writer
+from nmt.ragged import Ragged
+from nmt.shortlist import Shortlist, learn
 from nmt.stream import Job, Stats, translate_files
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
@@ -43,14 +45,24 @@ def tiny_config(kind: str = "unigram", max_length: int = 512, *, is_shared: bool
     return Config.model_validate({"model": {**model, "max_length": max_length}, "tokenizer": tokenizer, "data": data})
 
 
-def write_run(run: Path, config: Config, *, seed: int = 1) -> Path:
+def write_run(run: Path, config: Config, *, seed: int = 1, has_shortlist: bool = False) -> Path:
     """Write a finished run with random weights."""
     run.mkdir(parents=True)
     tokenizers = Tokenizers.train(PAIRS * 4, config.tokenizer)
     tokenizers.save(run)
     checkpoint.save_config(run, config, {"train": "0123abcd"})
-    checkpoint.finish(run, weights_of(run, seed))
+    checkpoint.finish(run, weights_of(run, seed), learnt(tokenizers) if has_shortlist else None)
     return run
+
+
+def learnt(tokenizers: Tokenizers) -> Shortlist:
+    """Likely words of the pairs alone: the frequent ones are all words there are, in so small a vocabulary."""
+    source, target = (
+        Ragged.of(tokenizer.encode(texts))
+        for tokenizer, texts in zip((tokenizers.source, tokenizers.target), zip(*PAIRS, strict=True), strict=True)
+    )
+    words = learn(source, target, tokenizers.source.size, tokenizers.target.size)
+    return words._replace(frequent=torch.arange(EOS + 1, dtype=torch.int32))
 
 
 def weights_of(run: Path, seed: int) -> dict[str, Tensor]:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import tiny_config, weights_of, write_run
+from runs import learnt, tiny_config, weights_of, write_run
 from safetensors.torch import load_file
 from torch import Tensor
 
 from nmt import sealed
 from nmt.config import PRESETS, Config, TransformerConfig
 from nmt.errors import ModelError, ResourceError
+from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.training.checkpoint import load_checkpoint, load_model, save_checkpoint, step_folder
 
@@ -104,6 +105,28 @@ def test_a_run_can_be_moved_and_has_no_path_in_it(run: Path, tmp_path: Path) -> 
 def test_separate_tokenizers_make_a_run(tmp_path: Path) -> None:
     loaded = load_model(write_run(tmp_path / "run", tiny_config("bpe", is_shared=False)), CPU)
     assert not loaded.tokenizers.shared
+
+
+def test_a_shortlist_comes_back_bit_for_bit_to_the_run_and_its_checkpoints(run: Path) -> None:
+    words = learnt(Tokenizers.load(run))
+    checkpoint.finish(run, weights_of(run, 1), words)
+    load_model(run, CPU)
+    for path in (run, step_folder(run, 5)):
+        for found, given in zip(checkpoint.load_shortlist(path), words, strict=True):
+            assert found.dtype == given.dtype
+            assert torch.equal(found, given)
+
+
+def test_the_shortlist_of_other_weights_is_not_taken_for_its_own(run: Path) -> None:
+    """A run that was finished with one, went on and was finished without."""
+    checkpoint.finish(run, weights_of(run, 1), learnt(Tokenizers.load(run)))
+    checkpoint.reopen(run)
+    with pytest.raises(ModelError, match="has no shortlist.safetensors"):
+        checkpoint.load_shortlist(run)
+    checkpoint.finish(run, weights_of(run, 2))
+    with pytest.raises(ModelError, match="has no shortlist.safetensors"):
+        checkpoint.load_shortlist(run)
+    load_model(run, CPU)
 
 
 # ---- damage -----------------------------------------------------------------------------------------------------

@@ -26,9 +26,12 @@ from safetensors.torch import load_file
 from terminal import ROOT, Done, Terminal, environment, fresh
 
 import nmt
+from nmt.batches import EOS
 from nmt.config import PRESETS
 from nmt.configfile import load_config
 from nmt.models import build
+from nmt.shortlist import Shortlist
+from nmt.training import checkpoint
 
 torch.set_num_threads(1)
 
@@ -789,6 +792,27 @@ def test_no_ngram_is_repeated(world: World) -> None:
     usual = world.translate(stdin=line).lines[0]
     assert usual.count("chien") == 2
     assert world.translate("--no-repeat-ngram", "1", stdin=line).lines[0].count("chien") <= 1
+
+
+@keeps("translate --shortlist", "shortlist.safetensors")
+def test_likely_words_alone_are_looked_at(world: World) -> None:
+    """What training learnt to be likely is enough; of a list without any likely words nothing good comes."""
+    assert world.translate("--shortlist").lines == FRENCH
+    forced = world.translate("--shortlist", "--prefix", "Le loup", "--no-repeat-ngram", "3")
+    assert all(line.startswith("Le loup") for line in forced.lines)
+    assert forced.error == ""
+    run = world.folder / "unlisted"
+    shutil.copytree(world.folder / "trained", run)
+    words = checkpoint.load_shortlist(run)
+    nothing = Shortlist(torch.full_like(words.likely, EOS), torch.arange(EOS + 1, dtype=torch.int32))
+    checkpoint.finish(run, load_file(run / "model.safetensors"), nothing)
+    assert world.translate(run="unlisted").lines == FRENCH
+    assert not {*world.translate("--shortlist", run="unlisted").lines} & {*FRENCH}
+    (run / "shortlist.safetensors").unlink()
+    assert world.translate(run="unlisted").lines == FRENCH
+    done = world.nmt("translate", "-m", "unlisted", "--shortlist", stdin=INPUT)
+    assert (done.code, done.out) == (4, "")
+    assert done.error.startswith("nmt translate: error: unlisted: has no shortlist.safetensors")
 
 
 @keeps("translate --prefix")

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import CPU, PAIRS, SHORT, Answer, Scripted, scripted, stream, tiny_config, write_run
+from runs import CPU, PAIRS, SHORT, Answer, Scripted, scripted, stream, tiny_config, weights_of, write_run
 from torch import Tensor
 
 import nmt
-from nmt.batches import UNK, Padded
+from nmt import shortlist
+from nmt.batches import EOS, UNK, Padded
 from nmt.config import SearchConfig
 from nmt.errors import ModelError, ResourceError
 from nmt.output import Writer
@@ -22,10 +23,13 @@ from nmt.search import search
 from nmt.split import split
 from nmt.stream import Block, Job, translate_stream
 from nmt.tokenizer import Tokenizers
+from nmt.training import checkpoint
 from nmt.translate import Extras, Translator
 
 SOURCES = [source for source, _ in PAIRS]
 SPOKEN = SearchConfig(beam_size=2)
+LISTS = SHORT.model_copy(update={"n_best": 2})
+UNREPEATED = SHORT.model_copy(update={"no_repeat_ngram": 1})
 SAMPLE = SHORT.model_copy(update={"sample": True, "n_best": 2})
 
 
@@ -221,6 +225,77 @@ def test_only_the_first_part_has_the_prefix(tokenizers: Tokenizers) -> None:
     assert translation.text.startswith("Zwei")
 
 
+# ---- likely words alone -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["unigram", "word"])
+def listed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = write_run(tmp_path_factory.mktemp("listed") / "run", tiny_config(request.param), has_shortlist=True)
+    checkpoint.save_checkpoint(run, 7, {"weights": weights_of(run, 1)}, {})
+    return run
+
+
+def shortened(run: Path, precision: str = "fp32") -> Translator:
+    return Translator.load(run, device="cpu", precision=precision, threads=1, shortlist=True)
+
+
+def possible(run: Path, source: str) -> set[str]:
+    """Return the pieces that the shortlist of a run allows for a source."""
+    tokenizers = Tokenizers.load(run)
+    ids = checkpoint.load_shortlist(run).of(torch.tensor([*tokenizers.source.encode([source])[0], EOS]))
+    return set(tokenizers.target.pieces(ids.tolist()))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("options", [SHORT, LISTS, SAMPLE, UNREPEATED], ids=["best", "lists", "drawn", "no repeats"])
+def test_with_a_shortlist_likely_words_alone_are_said(
+    listed: Path, options: SearchConfig, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortlist, "MULTIPLE", 1)
+    usual, few = Translator.load(listed, device="cpu", threads=1), shortened(listed, precision)
+    said, otherwise = set[str](), set[str]()
+    for source in SOURCES:
+        (translation,) = few.translate_block([source], options, Extras(alignments=True))
+        assert len(translation.hypotheses) == options.n_best
+        for output in translation.hypotheses:
+            assert set(output.pieces) <= possible(listed, source)
+            assert len(set(output.pieces)) == len(output.pieces) or not options.no_repeat_ngram
+            said |= set(output.pieces)
+        otherwise |= set(usual.translate_block([source], options)[0].hypotheses[0].pieces) - possible(listed, source)
+    assert said
+    assert otherwise  # what would be said without one
+
+
+def test_a_prefix_may_hold_other_words_than_the_likely(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortlist, "MULTIPLE", 1)
+    few, prefix = shortened(listed), "Zwei Hunde"
+    (ids,) = few.tokenizers.target.encode([prefix])
+    assert not set(few.tokenizers.target.pieces(ids)) <= possible(listed, SOURCES[0])
+    first, second = few.translate_block([SOURCES[0], SOURCES[2]], SHORT, Extras(prefixes=[prefix, ""]))
+    assert first.text.startswith(prefix)
+    assert not second.text.startswith(prefix)
+
+
+def test_a_shortlist_of_all_words_changes_nothing(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortlist, "MULTIPLE", 10_000)
+    lines = [*SOURCES, "", "Unheard of words."]
+    usual = Translator.load(listed, device="cpu", threads=1).translate_block(lines, LISTS)
+    for mine, expected in zip(shortened(listed).translate_block(lines, LISTS), usual, strict=True):
+        assert [output.text for output in mine.hypotheses] == [output.text for output in expected.hypotheses]
+        assert mine.score == pytest.approx(expected.score, abs=1e-5)
+
+
+def test_a_checkpoint_has_the_shortlist_of_its_run(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortlist, "MULTIPLE", 1)
+    folder = checkpoint.step_folder(listed, 7)
+    assert shortened(folder).translate(SOURCES, SHORT) == shortened(listed).translate(SOURCES, SHORT)
+
+
+def test_a_run_without_a_shortlist_says_so(run: Path) -> None:
+    with pytest.raises(ModelError, match=r"run: has no shortlist\.safetensors, .*; translate without --shortlist"):
+        shortened(run)
+
+
 # ---- faults -----------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +327,6 @@ def test_no_model_is_an_error_that_says_where(tmp_path: Path) -> None:
 
 # ---- the stream -------------------------------------------------------------------------------------------------
 
-LISTS = SHORT.model_copy(update={"n_best": 2})
 DATA = "\n".join([SOURCES[0], "", SOURCES[1] + "\tx", ""]).encode()
 
 

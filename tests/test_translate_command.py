@@ -90,6 +90,7 @@ def test_the_environment_names_a_model(
         (["-o", "link", "--force"], 2, "link: input and output are the same file"),
         (["-o", "here"], 2, "here: exists; use --force"),
         (["-o", "no/where"], 2, "there is no folder no"),
+        (["--shortlist"], 4, "runs/tiny: has no shortlist.safetensors, which nmt train writes at its end; translate"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -161,6 +162,31 @@ def test_an_option_changes_the_output(
         assert nmt([*plain, *extra.split()]) == 0
         outputs.append(capfd.readouterr().out)
     assert outputs[0] != outputs[1]
+
+
+def test_a_shortlist_is_used_where_there_is_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without it, or with a damaged one, the model still translates as long as nobody asks for it."""
+    monkeypatch.setattr("nmt.shortlist.MULTIPLE", 1)
+    path = write_run(folder / "runs" / "listed", tiny_config(), has_shortlist=True) / "shortlist.safetensors"
+    plain = ["translate", "input", "-m", "runs/listed", *SHORT]
+
+    def outcome(*options: str) -> tuple[int, str, str]:
+        return (nmt([*plain, *options]), *capfd.readouterr())
+
+    usual, few = outcome(), outcome("--shortlist", "--no-repeat-ngram", "1")
+    assert (few[0], few[1].count("\n"), few[2]) == (0, 3, "")
+    assert few[1] != outcome("--no-repeat-ngram", "1")[1]
+    path.write_bytes(path.read_bytes()[:-1])
+    code, out, error = outcome("--shortlist")
+    assert (code, out) == (4, "")
+    assert "error: runs/listed/shortlist.safetensors: sha256 differs from MANIFEST.json" in error
+    path.unlink()
+    code, out, error = outcome("--shortlist")
+    assert (code, out, error.count("\n")) == (4, "", 1)
+    assert "error: runs/listed: has no shortlist.safetensors" in error
+    assert outcome() == usual
 
 
 def test_stats_and_quiet(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -178,7 +178,7 @@ def _obey(further: Tensor, beams: Beams, plan: Plan, step: int) -> Tensor:
         further[:, :, EOS] = NEVER
     if 0 < plan.no_repeat_ngram <= step:
         history = beams.tokens[:, :, 1 : step + 1]
-        places = history if plan.vocabulary is None else torch.searchsorted(plan.vocabulary, history)
+        places = history if plan.vocabulary is None else torch.searchsorted(plan.vocabulary, history.contiguous())
         _forbid_repeats(further, places, plan.no_repeat_ngram)
     return torch.where(forced == FREE, further, alone) if plan.is_forced[step] else further
 
