@@ -94,7 +94,8 @@ def fastest_of_ours(found: Found, of: Of, *, is_least: bool = False) -> list[Rec
 
 def _memory(found: Found) -> list[Target]:
     rows = []
-    for part, modes in (("training", ("fp32", "bf16")), ("translation", ("fp32", "bf16"))):
+    alone = tuple(f"{mode}, one worker" for mode in ("fp32", "bf16", "bf16, shortlist"))
+    for part, modes in (("training", ("fp32", "bf16")), ("translation", alone)):
         peer = best(_torch(found, part), PEAK, is_least=True)
         for mode in modes:
             against = ratio(_ours(found, part, mode), peer, PEAK)

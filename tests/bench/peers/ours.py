@@ -34,6 +34,7 @@ class Ours:
         """Return both precisions, the fastest way there is, and what was asked for."""
         ways = {"fp32": ["--precision", "fp32"], "bf16": ["--precision", "bf16"]}
         ways["bf16, shortlist"] = ["--precision", "bf16", "--shortlist"]
+        ways |= {f"{label}, one worker": [*words, "--threads", "1"] for label, words in ways.items()}
         return (*(Mode(label, {"words": words}) for label, words in ways.items()), *self._extra)
 
     def install(self, work: Work) -> str:
