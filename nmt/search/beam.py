@@ -20,7 +20,6 @@ from nmt.search.hypotheses import Candidates, Hypothesis, Requests, Strategy, le
 
 BLOCK = 64  # log-probabilities whose maximum is looked at before they are
 FREE = -1  # in `Plan.forced`: any token may stand here
-STEPS_DOWN = 16  # finished sentences leave when this part of a full batch has: each size has products of new shapes
 POLL = {"cuda": 8, "mps": 8}  # steps between two looks at what has finished: there each look waits for the device
 NEVER = float("-inf")
 

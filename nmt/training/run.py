@@ -19,6 +19,7 @@ from nmt.corpus import ParallelCorpus
 from nmt.device import Compute, compute
 from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import ModelError, OptionError, ResourceError
+from nmt.frozen import freeze
 from nmt.models import build
 from nmt.shortlist import Shortlist, learn
 from nmt.tokenizer import Tokenizers
@@ -88,7 +89,7 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt) -> None:
     limit = config.training.max_time
     deadline = math.inf if limit is None else time.monotonic() + limit - trainer.seconds() - LAST_SECONDS
     saved, tokenizers, model = checkpoint.load_model(run, on.device)
-    measured = score_sets(Translator(saved, tokenizers, on.fit(model), on), deadline)
+    measured = score_sets(Translator(saved, tokenizers, freeze(on.fit(model)), on), deadline)
     for found in measured:
         progress.say(f"{found.name}: " + ", ".join(f"{score.name} {score.score:.2f}" for score in found.scores))
     write_card(run, config, measured, request.command, trainer.seconds())

@@ -14,6 +14,7 @@ from nmt.batches import Padded, collate, pack
 from nmt.config import Config
 from nmt.device import Compute
 from nmt.evaluate import quality
+from nmt.frozen import freeze
 from nmt.models import Model
 from nmt.tokenizer import Tokenizers
 from nmt.training.loss import smoothed_cross_entropy
@@ -51,7 +52,7 @@ class Validator:
         """Return the scores of the model as it is now, with sample translations."""
         before = time.monotonic()
         model = self.compute.fit(self.model).eval()  # the learner sets the mode again at its next step
-        translator = Translator(self.config, self.tokenizers, model, self.compute)
+        translator = Translator(self.config, self.tokenizers, freeze(model), self.compute)
         pairs = self.pairs[: self.config.training.valid_lines]
         translations = translator.translate([source for source, _ in pairs], self.options)
         references = [target for _, target in pairs]

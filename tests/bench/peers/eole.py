@@ -78,7 +78,10 @@ class Eole:
             "beam_size": work.beam, "min_length": length, "max_length": length, "max_length_ratio": 0,
             "batch_size": 64, "batch_type": "sents", "world_size": 0, "gpu_ranks": [], "compute_dtype": "fp32",
         }  # fmt: skip
-        return self._script.translate(work, folder, {"config": config, **mode.settings}, source)
+        figures = self._script.translate(work, folder, {"config": config, **mode.settings}, source)
+        if any(len(line.split()) != length for line in read(folder / "output.pieces")):
+            raise Unavailable(f"its outputs are not {length} pieces long, as they were forced to be")
+        return figures
 
 
 def _length(work: Work, source: Path) -> int:
