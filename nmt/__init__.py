@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Read by OpenMP when torch is loaded. Its threads spin for milliseconds while they wait for each other; where another
 # process keeps a core busy, training on all cores all but stops. After a short spin they sleep, and it goes on.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]

@@ -163,7 +163,7 @@ def test_what_goes_wrong_in_a_task_reaches_the_caller(threads: int, tasks: int) 
 # ---- the surroundings -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("given", "used"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+@pytest.mark.parametrize(("given", "used"), [({}, "4000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_threads_spin_briefly_unless_told_otherwise(given: dict[str, str], used: str) -> None:
     """Beside a busy process training all but stopped: threads that spin while they wait take each other's cores."""
     kept = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
