@@ -76,6 +76,21 @@ def assemble(source: Ragged, target: Ragged) -> Batch:
     return Batch(pad(source, eos=True), padded, tokens=int(target.lengths.sum()) + len(target.lengths))
 
 
+def shares(batch: Batch, count: int) -> list[Batch]:
+    """Cut a batch into `count` of nearly as many rows, or one a row, each no wider than it must be."""
+    rows = len(batch.source.lengths)
+    places = np.array_split(np.arange(rows), min(count, rows))
+    return [_share(batch, slice(int(share[0]), int(share[-1]) + 1)) for share in places] if count > 1 else [batch]
+
+
+def _share(batch: Batch, rows: slice) -> Batch:
+    source, target = (
+        Padded(side.ids[rows, : int(side.lengths[rows].max())].contiguous(), side.lengths[rows])
+        for side in (batch.source, batch.target)
+    )
+    return Batch(source, target, tokens=int(target.lengths.sum()) - len(target.lengths))
+
+
 def collate(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> Batch:
     """Return the batch of pairs of ids that have neither BOS nor EOS."""
     return assemble(Ragged.of([source for source, _ in pairs]), Ragged.of([target for _, target in pairs]))

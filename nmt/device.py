@@ -63,16 +63,19 @@ def compute(device: str = "auto", precision: str = "auto", threads: int = 0) -> 
 
 
 class Workers:
-    """Threads that do tasks side by side, each computing on one core.
+    """Threads that do tasks side by side on a CPU, whose cores they share out among them.
 
-    On a CPU many small products share cores badly, and whole batches do it well. On other devices, where one thread
-    keeps all busy, and with one core, tasks are done one after the other.
+    Many small products share cores badly, and whole batches do it well. On other devices, where one thread keeps all
+    busy, and with one core, tasks are done one after the other.
     """
 
-    def __init__(self, on: Compute) -> None:
-        count = torch.get_num_threads() if on.device.type == "cpu" else 1
-        # The number of threads is set for the thread that calls it.
-        self._pool = ThreadPoolExecutor(count, "nmt", torch.set_num_threads, (1,)) if count > 1 else None
+    def __init__(self, on: Compute, most: int | None = None) -> None:
+        """Use as many threads as there are cores, or `most` of them, each with more than one core then."""
+        cores = torch.get_num_threads() if on.device.type == "cpu" else 1
+        self.count = min(cores, most or cores)
+        each = cores // self.count
+        # The number of threads that compute is set for the thread that calls it.
+        self._pool = ThreadPoolExecutor(self.count, "nmt", torch.set_num_threads, (each,)) if self.count > 1 else None
 
     def map(self, function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Iterator[Answer]:
         """Yield what `function` makes of each task, in order; those not begun are dropped when nobody asks on."""

@@ -9,7 +9,7 @@ from corpora import multi30k
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.batches import BOS, EOS, PAD, Batch, Position, blocks, collate, epoch_batches, pack, pad
+from nmt.batches import BOS, EOS, PAD, Batch, Position, blocks, collate, epoch_batches, pack, pad, shares
 from nmt.config import TokenizerConfig
 from nmt.ragged import Index, Ragged
 from nmt.tokenizer import Tokenizers
@@ -51,6 +51,23 @@ def same(first: Batch, second: Batch) -> bool:
 
 
 # ---- padding --------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12), st.integers(1, 5))
+def test_shares_of_a_batch_are_its_rows_without_needless_padding(sizes: list[tuple[int, int]], count: int) -> None:
+    whole = collate([([4] * source, [5] * target) for source, target in sizes])
+    parts = shares(whole, count)
+    assert len(parts) == min(count, len(sizes))
+    assert sum(part.tokens for part in parts) == whole.tokens
+    rows = [len(part.source.lengths) for part in parts]
+    assert sum(rows) == len(sizes)
+    assert max(rows) - min(rows) <= 1
+    for side in ("source", "target"):
+        padded = [getattr(part, side) for part in parts]
+        assert torch.equal(torch.cat([each.lengths for each in padded]), getattr(whole, side).lengths)
+        assert all(each.ids.shape[1] == int(each.lengths.max()) or count == 1 for each in padded)
+        found = [row[row != PAD].tolist() for each in padded for row in each.ids]
+        assert found == [row[row != PAD].tolist() for row in getattr(whole, side).ids]
 
 
 def test_padding_stands_after_the_end_only() -> None:

@@ -145,6 +145,14 @@ def test_each_task_computes_on_one_core_and_the_caller_on_as_many_as_before() ->
     assert list(side_by_side.map(lambda _: torch.get_num_threads(), range(1))) == [2]
 
 
+@pytest.mark.parametrize(("threads", "most", "count", "each"), [(6, 2, 2, 3), (2, 4, 2, 1), (3, 1, 1, 3)])
+def test_few_workers_share_out_all_cores(threads: int, most: int, count: int, each: int) -> None:
+    torch.set_num_threads(threads)
+    few = Workers(Compute(CPU, torch.float32), most)
+    assert few.count == count
+    assert list(few.map(lambda _: torch.get_num_threads(), range(5))) == [each] * 5
+
+
 @pytest.mark.parametrize(("threads", "tasks"), [(2, 5), (2, 1), (1, 5)])
 def test_what_goes_wrong_in_a_task_reaches_the_caller(threads: int, tasks: int) -> None:
     def fail(task: int) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import pytest
 import torch
 
-from nmt.models.dropout import LEVELS, Dropout, dropout
+from nmt.models.dropout import LEVELS, Dropout, drawing, dropout
 
 FEATURES = 200_003  # no multiple of the eight masks that one draw makes
 CHANCES = (0.0005, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999)
@@ -64,6 +65,31 @@ def test_the_seed_decides_whatever_the_number_of_threads() -> None:
     torch.set_num_threads(1)
     assert torch.equal(*masks)
     assert not torch.equal(masks[0][0], masks[0][1])
+
+
+def test_a_thread_can_draw_from_a_seed_of_its_own() -> None:
+    """Whatever others draw meanwhile, and without drawing from what they share."""
+    with drawing(7):
+        expected = dropout(torch.ones(999), 0.5)
+    found = dict[int, torch.Tensor]()
+    both = threading.Barrier(2)
+
+    def draw(seed: int) -> None:
+        with drawing(seed):
+            both.wait(timeout=10)
+            found[seed] = dropout(torch.ones(999), 0.5)
+
+    before = torch.get_rng_state()
+    threads = [threading.Thread(target=draw, args=(seed,)) for seed in (7, 8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(found[7], expected)
+    assert not torch.equal(found[8], expected)
+    dropout(torch.ones(999), 0.5)
+    assert not torch.equal(torch.get_rng_state(), before)  # outside all draw from torch's own
 
 
 def test_the_gradient_passes_where_the_feature_did() -> None:

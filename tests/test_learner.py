@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nmt.batches import Batch, collate
 from nmt.config import ModelConfig, RecurrentConfig, TrainingConfig, TransformerConfig
-from nmt.device import Compute
+from nmt.device import Compute, Workers
 from nmt.errors import ResourceError
 from nmt.models import build
 from nmt.training.learner import Learner
@@ -56,6 +56,43 @@ def test_small_batches_add_up_to_a_large_one(model: str, parts: int) -> None:
     found = everything(divided)
     for name, tensor in everything(whole).items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-10)
+
+
+@pytest.fixture
+def _four_threads() -> Iterator[None]:
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("_four_threads")
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("count", "parts"), [(2, 1), (3, 2), (4, 8)])
+def test_shares_side_by_side_add_up_to_the_whole(model: str, count: int, parts: int) -> None:
+    """Also where a batch has fewer pairs than there are workers."""
+    alone, together = learner(MODELS[model]), learner(MODELS[model])
+    alone.workers, together.workers = Workers(CPU, 1), Workers(CPU, count)
+    for step in (1, 2, 3):
+        expected, found = (each.learn(batches(parts), step, 0.01) for each in (alone, together))
+        assert (found.tokens, found.pairs) == (expected.tokens, expected.pairs) == (28, 8)
+        torch.testing.assert_close(found.loss, expected.loss, rtol=0, atol=1e-10)
+        torch.testing.assert_close(found.norm, expected.norm, rtol=0, atol=1e-10)
+    found_all = everything(together)
+    for name, tensor in everything(alone).items():
+        torch.testing.assert_close(found_all[name], tensor, rtol=0, atol=1e-10)
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_what_is_dropped_does_not_depend_on_which_share_is_ready_first() -> None:
+    expected = None
+    for _ in range(10):
+        one = with_dropout()
+        assert one.workers.count == 4
+        torch.manual_seed(5)
+        one.learn(batches(2), 1, 0.01)
+        found = everything(one)
+        expected = expected or found
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def first(one: Learner) -> torch.nn.Parameter:

@@ -401,7 +401,7 @@ def test_without_a_validation_corpus_some_pairs_are_held_out(tmp_path: Path) -> 
 
 def test_a_corpus_of_one_pair_trains(tmp_path: Path) -> None:
     corpus = write_files(tmp_path, {"en": ["1 2 3"], "de": ["three two one"]})
-    changes: Changes = {"tokenizer.vocab_size": "auto", "training.learning_rate": 0.03, LIMIT: 100, "model.dropout": 0}
+    changes: Changes = {"tokenizer.vocab_size": "auto", "training.learning_rate": 0.01, LIMIT: 200, "model.dropout": 0}
     more: Changes = {"training.valid_every": 50, "training.save_every": 50, "training.ema": 0, "tokenizer.sampling": 0}
     told = run_training(tmp_path / "run", tiny(corpus, {**changes, **more, "search.max_length_ratio": 2}))
     assert "validating on the training pairs themselves" in told

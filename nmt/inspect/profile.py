@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from nmt.batches import Batch, Padded
 from nmt.config import SearchConfig
-from nmt.device import Compute
+from nmt.device import Compute, Workers
 from nmt.training.learner import Learner
 from nmt.translate import Translator
 
@@ -45,6 +45,7 @@ def parts_of_training(learner: Learner, batches: Iterator[Batch], on: Compute) -
         watch.lap("forward")
         return result
 
+    workers, learner.workers = learner.workers, Workers(on, 1)  # what is done side by side cannot be told apart
     learner.working.states = timed  # type: ignore[method-assign]
     try:
         for step in range(STEPS):
@@ -52,6 +53,7 @@ def parts_of_training(learner: Learner, batches: Iterator[Batch], on: Compute) -
             watch.lap("optimizer")  # and averages
     finally:
         del learner.working.states  # the method is there again
+        learner.workers = workers
         for hook in hooks:
             hook.remove()
     return _shares(watch.seconds)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -9,6 +12,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LEVELS = 256  # the chance is rounded to a byte's fineness
+
+
+class _Own(threading.local):
+    generator: torch.Generator | None = None
+
+
+_own = _Own()
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Draw what is dropped on a CPU from a generator of this thread alone, whatever other threads draw meanwhile."""
+    _own.generator = torch.Generator().manual_seed(seed)
+    try:
+        yield
+    finally:
+        _own.generator = None
 
 
 class Dropout(nn.Module):
@@ -32,7 +52,7 @@ def dropout(inputs: Tensor, chance: float) -> Tensor:
     dropped = min(round(chance * LEVELS), LEVELS - 1)
     if inputs.device.type != "cpu" or not dropped:
         return F.dropout(inputs, chance)
-    draws = torch.empty(-(-inputs.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+    draws = torch.empty(-(-inputs.numel() // 8), dtype=torch.int64).random_(-(2**63), None, generator=_own.generator)
     first = dropped - LEVELS // 2  # of the bytes from -128 that keep a feature; comparing takes ten times as long
     kept = draws.view(torch.int8)[: inputs.numel()].view(inputs.shape).clamp_(first - 1, first).sub_(first - 1)
     return cast(Tensor, _Keep.apply(inputs, kept, LEVELS / (LEVELS - dropped)))  # type: ignore[no-untyped-call]

@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nmt.batches import Batch, Padded
+from nmt.batches import Batch, Padded, shares
 from nmt.config import TrainingConfig
-from nmt.device import Compute
+from nmt.device import Compute, Workers
 from nmt.errors import ResourceError
 from nmt.models import Model
+from nmt.models.dropout import drawing
 from nmt.training.average import RunningAverage
 from nmt.training.loss import smoothed_cross_entropy
 from nmt.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
+
+SIDE_BY_SIDE = 4  # shares of a batch at most: each has gradients of its own, as large as the weights
 
 Groups = dict[str, Mapping[str, Tensor]]
 
@@ -41,6 +44,7 @@ class Learner:
         self.average = copy.deepcopy(self.model) if config.ema else self.model  # the weights to translate with
         self._running = RunningAverage(self.average.parameters(), self.model.parameters(), config.ema)
         self._optimizer = build_optimizer(self.model, config, compute.device)
+        self.workers = Workers(compute, SIDE_BY_SIDE)
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
 
     def learn(self, batches: Sequence[Batch], step: int, rate: float) -> Outcome:
@@ -51,7 +55,7 @@ class Learner:
         self._refresh()
         tokens = sum(batch.tokens for batch in batches)
         try:
-            loss = torch.stack([self._backward(batch, tokens) for batch in batches]).sum()
+            loss = self._backward(batches, tokens)
         except torch.OutOfMemoryError as error:
             raise ResourceError(
                 f"out of memory on {self.compute.device}; lower --batch-tokens, and raise --set training.accumulate "
@@ -97,32 +101,42 @@ class Learner:
         if self.compute.device.type == "cuda" and "device" in state["rng"]:
             torch.cuda.set_rng_state(_bytes(state["rng"]["device"]), self.compute.device)
 
-    def _backward(self, batch: Batch, tokens: int) -> Tensor:
-        """Add the gradient of one batch's share of the loss, and return that share."""
+    def _backward(self, batches: Sequence[Batch], tokens: int) -> Tensor:
+        """Give the weights the gradient of the loss, and return the loss.
+
+        Shares of the batches are computed side by side, and added up in their order, so that sums do not depend on
+        which is ready first.
+        """
+        parts = [part for batch in batches for part in shares(batch, self.workers.count)]
+        seeds = torch.randint(2**63 - 1, (len(parts),)).tolist()
+        losses, total = list[Tensor](), list[Tensor]()
+        tasks = [(part, tokens, seed) for part, seed in zip(parts, seeds, strict=True)]
+        for loss, gradients in self.workers.map(self._gradients, tasks):
+            losses.append(loss)
+            if total:
+                torch._foreach_add_(total, list(gradients))
+            else:
+                total = [found.to(own.dtype) for found, own in zip(gradients, self.model.parameters(), strict=True)]
+        for weights, gradient in zip(self.model.parameters(), total, strict=True):
+            weights.grad = gradient
+        return torch.stack(losses).sum()
+
+    def _gradients(self, task: tuple[Batch, int, int]) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return one share of the loss, and its gradients by all weights that compute."""
+        batch, tokens, seed = task
         source, target = self._moved(batch.source), self._moved(batch.target)
-        states = self.working.states(source, target.ids[:, :-1])  # (batch, time, features)
+        with drawing(seed):
+            states = self.working.states(source, target.ids[:, :-1])  # (batch, time, features)
         weight, labels = self.working.output.weight, target.ids[:, 1:]
         loss = smoothed_cross_entropy(states, weight, labels, self.config.label_smoothing) / tokens
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self._collect()
-        return loss.detach()
+        gradients = torch.autograd.grad(self._scaler.scale(loss), list(self.working.parameters()))
+        return loss.detach(), gradients
 
     @torch.no_grad()
     def _refresh(self) -> None:
         """Give the working copy, if there is one, the weights as they are now."""
         if self.working is not self.model:
             torch._foreach_copy_(list(self.working.parameters()), list(self.model.parameters()))
-
-    @torch.no_grad()
-    def _collect(self) -> None:
-        """Add the gradients of the working copy, if there is one, to those of the weights, in fp32."""
-        if self.working is self.model:
-            return
-        for weights, working in zip(self.model.parameters(), self.working.parameters(), strict=True):
-            if working.grad is not None:
-                wide = working.grad.to(weights.dtype)
-                weights.grad = wide if weights.grad is None else weights.grad.add_(wide)
-                working.grad = None
 
     def _moved(self, padded: Padded) -> Padded:
         device = self.compute.device
