@@ -209,14 +209,11 @@ def test_a_damaged_checkpoint_is_passed_over(trainer: Make) -> None:
 # ---- bad gradients ----------------------------------------------------------------------------------------------
 
 
-def spoil(trained: Trainer, calls: range) -> None:
+def spoil(trained: Trainer, steps: range) -> None:
     """Make the gradients of some steps, counted from 1, NaN."""
-    count = 0
 
     def hook(gradient: Tensor) -> Tensor:
-        nonlocal count
-        count += 1
-        return gradient * float("nan") if count in calls else gradient
+        return gradient * float("nan") if trained.step + 1 in steps else gradient
 
     next(iter(trained.learner.model.parameters())).register_hook(hook)
 

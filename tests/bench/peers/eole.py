@@ -1,6 +1,7 @@
 """Eole, the successor of OpenNMT-py; its decoder has no post-norm, so that it cannot carry our weights.
 
-It translates with its own, hardly trained, and is told how long every output is to be: as long as ours are on average.
+It translates with its own, trained for a minute, and is told how long every output is to be: as long as ours are on
+average.
 With all hypotheses ending at once its search has less to do than it would have.
 """
 
@@ -27,7 +28,9 @@ NEEDS = (
 )
 PACKAGES = [[TORCH], ["--no-deps", "eole==0.6.4"], NEEDS.split()]
 MODES = (Mode("as shipped", {"precision": ""}), Mode("medium", {"precision": "medium"}, is_shipped=False))
-SECONDS = 5.0  # of training before translating, where there was none
+NAME = "eole"  # of the model that translates
+SECONDS = 60.0  # of training before translating, in small steps: with a random model outputs are full of what is no piece
+SMALL_STEPS = {"batch_size": 1024, "warmup_steps": 100}
 
 
 class Eole:
@@ -61,14 +64,16 @@ class Eole:
 
     def train(self, work: Work, corpus: str, model: str, mode: Mode, seconds: float) -> Figures:
         """Train by its own loop."""
-        job = {"config": _training(work, corpus), **mode.settings}
+        job = {"config": _training(work, corpus, "eole-measured"), **mode.settings}
         return self._script.train(work, work.scratch("eole-train"), job, seconds)
 
     def translate(self, work: Work, mode: Mode, source: Path) -> Figures:
         """Translate to outputs of a fixed length."""
         if not _model(work).exists():
             try:
-                self.train(work._replace(warmup=0), "captions", "transformer", MODES[0], SECONDS)
+                config = _training(work, "captions", NAME)
+                config["training"].update(SMALL_STEPS)
+                self._script.train(work, work.scratch("eole-train"), {"config": config, **MODES[0].settings}, SECONDS)
             except Failed as error:
                 raise Unavailable(f"there is no model to translate with: {error}") from error
         folder = work.scratch("eole-translate")
@@ -106,10 +111,10 @@ def _vocabulary(work: Work) -> Path:
 
 
 def _model(work: Work) -> Path:
-    return work.cache / "models" / "eole"
+    return work.cache / "models" / NAME
 
 
-def _training(work: Work, corpus: str) -> dict[str, Any]:
+def _training(work: Work, corpus: str, name: str) -> dict[str, Any]:
     ours = weights.config(work.run)
     files = {"path_src": str(_pieces(work, corpus, "en")), "path_tgt": str(_pieces(work, corpus, "de"))}
     return {
@@ -131,6 +136,6 @@ def _training(work: Work, corpus: str) -> dict[str, Any]:
             "optim": "adamw", "adam_beta2": 0.98, "learning_rate": 1e-3, "decay_method": "none", "warmup_steps": 600,
             "max_grad_norm": 1.0, "label_smoothing": 0.1, "dropout": [0.1], "attention_dropout": [0.0],
             "train_steps": 10**8, "save_checkpoint_steps": 10**8, "valid_steps": 10**8, "keep_checkpoint": 1,
-            "param_init_method": "xavier_uniform", "model_path": str(_model(work)),
+            "param_init_method": "xavier_uniform", "model_path": str(work.cache / "models" / name),
         },
     }  # fmt: skip
