@@ -124,7 +124,8 @@ def _training(work: Work, corpus: str, name: str) -> dict[str, Any]:
         "model": {
             "architecture": "transformer", "hidden_size": ours.dim, "heads": ours.heads,
             "transformer_ff": ours.feed_forward, "share_embeddings": True, "share_decoder_embeddings": True,
-            "add_qkvbias": True, "add_ffnbias": True, "mlp_activation_fn": "relu",
+            # The encoder would be trained without the last, and loaded with it as memory happens to be.
+            "add_qkvbias": True, "add_ffnbias": True, "add_final_linear_bias": True, "mlp_activation_fn": "relu",
             "position_encoding_type": "SinusoidalInterleaved",
             "embeddings": {"word_vec_size": ours.dim, "position_encoding_type": "SinusoidalInterleaved"},
             "encoder": {"encoder_type": "transformer", "layers": ours.encoder_layers},
