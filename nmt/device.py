@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -18,8 +16,6 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8  # of mall
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
-Task = TypeVar("Task")
-Answer = TypeVar("Answer")
 
 
 class Compute(NamedTuple):
@@ -60,26 +56,6 @@ def compute(device: str = "auto", precision: str = "auto", threads: int = 0) -> 
     if precision == "bf16" and chosen.type == "cpu" and not _has_bf16():
         precision = "fp32"  # emulated bf16 is several times slower and no better
     return Compute(chosen, PRECISIONS.get(precision, torch.float32))
-
-
-class Workers:
-    """Threads that do tasks side by side on a CPU, whose cores they share out among them.
-
-    Many small products share cores badly, and whole batches do it well. On other devices, where one thread keeps all
-    busy, and with one core, tasks are done one after the other.
-    """
-
-    def __init__(self, on: Compute, most: int | None = None) -> None:
-        """Use as many threads as there are cores, or `most` of them, each with more than one core then."""
-        cores = torch.get_num_threads() if on.device.type == "cpu" else 1
-        self.count = min(cores, most or cores)
-        each = cores // self.count
-        # The number of threads that compute is set for the thread that calls it.
-        self._pool = ThreadPoolExecutor(self.count, "nmt", torch.set_num_threads, (each,)) if self.count > 1 else None
-
-    def map(self, function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Iterator[Answer]:
-        """Yield what `function` makes of each task, in order; those not begun are dropped when nobody asks on."""
-        return map(function, tasks) if self._pool is None or len(tasks) < 2 else self._pool.map(function, tasks)
 
 
 def _best_device() -> str:

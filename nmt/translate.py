@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,17 +14,17 @@ import torch
 from nmt.alignment import attended, copy_unknown, word_numbers
 from nmt.batches import UNK, Padded, pack, pad
 from nmt.config import Config, SearchConfig
-from nmt.device import Compute, Workers, compute
+from nmt.device import Compute, compute
 from nmt.errors import ResourceError
 from nmt.frozen import freeze
 from nmt.models.interface import Seq2Seq
-from nmt.ragged import Index
 from nmt.search import Hypothesis, Requests, search
 from nmt.shortlist import Shortener, Shortlist
 from nmt.split import split
 from nmt.text import clean, is_blank
 from nmt.tokenizer import Tokenizers
 from nmt.training.checkpoint import load_model, load_shortlist
+from nmt.workers import Processes, Workers
 
 SPACELESS = ("zh", "ja", "th", "lo", "km", "my", "bo", "yue", "zho", "cmn", "jpn", "tha")  # no spaces between words
 GPU_BATCH_TOKENS = 32_768
@@ -82,6 +83,15 @@ class Sentence(NamedTuple):
     number: int  # 0 unless drawing
 
 
+class Task(NamedTuple):
+    """A batch of sentences, which one worker translates."""
+
+    sentences: list[Sentence]
+    sources: list[list[int]]  # ids
+    options: SearchConfig
+    alignments: bool
+
+
 NOTHING = Extras()
 BLANK = Translation((Output("", 0.0, 0.0, ()),))
 FAILED = Output("", float("-inf"), float("-inf"), ())
@@ -97,11 +107,16 @@ class Translator:
         model: Seq2Seq[Any, Any],
         run_on: Compute,
         shortener: Shortener | None = None,
+        *,
+        fork: bool = False,
     ) -> None:
-        """Use a model, in eval mode and as `run_on` would fit it, with its own tokenizers and config."""
+        """Use a model, in eval mode and as `run_on` would fit it, with its own tokenizers and config.
+
+        With `fork`, which a program of many threads better leaves alone, processes translate on a CPU's cores.
+        """
         self.model, self.tokenizers, self.config, self._compute = model, tokenizers, config, run_on
         self._shortener = shortener
-        self._workers = Workers(run_on)
+        self._translate = Processes(self._outputs, run_on).map if fork else partial(Workers(run_on).map, self._outputs)
         self._has_words = config.tokenizer.type == "word"  # <unk> may be produced, and is copied from the source
         self._glue = "" if config.data.target_lang.replace("_", "-").split("-")[0] in SPACELESS else " "
         self._limit = config.model.max_length - 1  # tokens beside the EOS
@@ -115,6 +130,7 @@ class Translator:
         precision: str = "auto",
         threads: int = 0,
         shortlist: bool = False,
+        fork: bool = False,
     ) -> Translator:
         """Return the translator of a run folder or of one of its checkpoints.
 
@@ -125,7 +141,7 @@ class Translator:
         fitted = run_on.fit(model)
         frozen = freeze(fitted)
         words = Shortlist(*(part.to(run_on.device) for part in load_shortlist(Path(path)))) if shortlist else None
-        return cls(config, tokenizers, frozen, run_on, words and Shortener(words, fitted.output.weight))
+        return cls(config, tokenizers, frozen, run_on, words and Shortener(words, fitted.output.weight), fork=fork)
 
     def fill_device(self, options: SearchConfig) -> SearchConfig:
         """Return the options with batches large enough to fill a GPU; on a CPU nothing is won by larger ones."""
@@ -176,26 +192,30 @@ class Translator:
         """Translate distinct sentences in batches of like lengths."""
         sentences = list(wanted)
         lengths = np.array([len(ids[sentence.text]) for sentence in sentences], np.int64)
-        found = dict[Sentence, tuple[Output, ...]]()
         most = CPU_SENTENCES if self._compute.device.type == "cpu" else len(sentences)
         packed = pack(lengths, lengths, options.batch_tokens)
         batches = [part for rows in packed for part in np.array_split(rows, -(-len(rows) // most))]
-        batches.sort(key=lambda rows: -int(lengths[rows].sum()))
-
-        def translate(rows: Index) -> None:
+        batches.sort(key=lambda rows: -int(lengths[rows].sum()))  # so that none is left when the others are done
+        tasks = list[Task]()
+        for rows in batches:
             batch = [sentences[row] for row in rows]
             sources = [ids[sentence.text][: self._limit] for sentence in batch]
-            results = self._search_batch(batch, sources, options, extras)
-            for sentence, source, hypotheses in zip(batch, sources, results, strict=True):
-                outputs = tuple(self._output(sentence, source, hypothesis, extras) for hypothesis in hypotheses)
-                found[sentence] = outputs or (FAILED,)
-
-        for _ in self._workers.map(translate, batches):  # the largest first: none is left when the others are done
-            pass
+            tasks.append(Task(batch, sources, options, extras.alignments))
+        found = dict[Sentence, tuple[Output, ...]]()
+        for task, outputs in zip(tasks, self._translate(tasks), strict=True):
+            found.update(zip(task.sentences, outputs, strict=True))
         return found
 
+    def _outputs(self, task: Task) -> list[tuple[Output, ...]]:
+        """Return the hypotheses of each sentence as text, at least one."""
+        results = self._search_batch(task.sentences, task.sources, task.options, task.alignments)
+        return [
+            tuple(self._output(sentence, source, hypothesis, task.alignments) for hypothesis in hypotheses) or (FAILED,)
+            for sentence, source, hypotheses in zip(task.sentences, task.sources, results, strict=True)
+        ]
+
     def _search_batch(
-        self, batch: Sequence[Sentence], sources: Sequence[list[int]], options: SearchConfig, extras: Extras
+        self, batch: Sequence[Sentence], sources: Sequence[list[int]], options: SearchConfig, alignments: bool
     ) -> list[list[Hypothesis]]:
         """Search, in halves where the device has too little memory for the whole."""
         padded = pad(sources, eos=True)
@@ -207,7 +227,7 @@ class Translator:
         requests = Requests(
             prefixes if any(prefixes) else (),
             [sentence.number for sentence in batch],
-            attention=extras.alignments or self._has_words,
+            attention=alignments or self._has_words,
             vocabulary=vocabulary,
             allow_unk=self._has_words,
         )
@@ -218,11 +238,11 @@ class Translator:
                 raise ResourceError("out of memory on one sentence; lower --beam-size or use --device cpu") from error
         half = len(batch) // 2
         return [
-            *self._search_batch(batch[:half], sources[:half], options, extras),
-            *self._search_batch(batch[half:], sources[half:], options, extras),
+            *self._search_batch(batch[:half], sources[:half], options, alignments),
+            *self._search_batch(batch[half:], sources[half:], options, alignments),
         ]
 
-    def _output(self, sentence: Sentence, source: list[int], hypothesis: Hypothesis, extras: Extras) -> Output:
+    def _output(self, sentence: Sentence, source: list[int], hypothesis: Hypothesis, alignments: bool) -> Output:
         pieces = self.tokenizers.target.pieces(hypothesis.ids)
         places = attended(hypothesis.attention) if source else []
         if self._has_words:
@@ -233,7 +253,7 @@ class Translator:
             surfaces, shown = self.tokenizers.source.pieces(source), pieces
             text = self.tokenizers.target.decode([hypothesis.ids])[0]
         pairs: Pairs = ()
-        if extras.alignments and places and surfaces:
+        if alignments and places and surfaces:
             source_words, target_words = word_numbers(surfaces), word_numbers(shown)
             aligned = zip((source_words[place] for place in places), target_words, strict=True)
             pairs = tuple(sorted(set(aligned)))

@@ -1,18 +1,17 @@
-"""Which device and precision are meant, that products in fp32 are fp32's, and who does the work."""
+"""Which device and precision are meant, and that products in fp32 are fp32's."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
-from nmt.device import Compute, Workers, compute
+from nmt.device import Compute, compute
 from nmt.errors import OptionError
 
 CPU = torch.device("cpu")
@@ -97,75 +96,6 @@ def test_in_half_precision_a_copy_is_used_that_goes_its_own_way() -> None:
     assert torch.equal(model[0].weight, before["0.weight"])
     assert model[0].weight.dtype == torch.float32
     assert torch.equal(copy[0].bias, before["0.bias"].bfloat16())
-
-
-# ---- side by side -----------------------------------------------------------------------------------------------
-
-
-def workers(threads: int) -> Workers:
-    torch.set_num_threads(threads)
-    return Workers(Compute(CPU, torch.float32))
-
-
-def test_answers_come_in_the_order_of_the_tasks_whichever_is_done_first() -> None:
-    """The first task waits for the second, which only another thread can do meanwhile."""
-    second = threading.Event()
-
-    def answer(task: int) -> tuple[int, bool]:
-        if task == 1:
-            second.set()
-        return 10 * task, task != 0 or second.wait(timeout=10)
-
-    assert list(workers(2).map(answer, range(7))) == [(10 * task, True) for task in range(7)]
-
-
-@pytest.mark.parametrize(("threads", "tasks", "elsewhere"), [(2, 2, True), (2, 9, True), (2, 1, False), (1, 9, False)])
-def test_tasks_run_on_other_threads_only_where_there_are_several_of_both(
-    threads: int, tasks: int, elsewhere: bool
-) -> None:
-    used = set(workers(threads).map(lambda _: threading.get_ident(), range(tasks)))
-    assert (threading.get_ident() in used) == (not elsewhere)
-    assert len(used) <= threads
-
-
-def test_a_device_that_one_thread_keeps_busy_is_given_one_task_after_the_other() -> None:
-    torch.set_num_threads(2)
-    on_gpu = Workers(Compute(torch.device("cuda"), torch.float32))
-    assert set(on_gpu.map(lambda _: threading.get_ident(), range(5))) == {threading.get_ident()}
-
-
-def test_no_tasks_no_answers() -> None:
-    assert list(workers(2).map(str, [])) == []
-
-
-def test_each_task_computes_on_one_core_and_the_caller_on_as_many_as_before() -> None:
-    side_by_side = workers(2)
-    assert list(side_by_side.map(lambda _: torch.get_num_threads(), range(5))) == [1] * 5
-    assert torch.get_num_threads() == 2
-    assert list(side_by_side.map(lambda _: torch.get_num_threads(), range(1))) == [2]
-
-
-@pytest.mark.parametrize(("threads", "most", "count", "each"), [(6, 2, 2, 3), (2, 4, 2, 1), (3, 1, 1, 3)])
-def test_few_workers_share_out_all_cores(threads: int, most: int, count: int, each: int) -> None:
-    torch.set_num_threads(threads)
-    few = Workers(Compute(CPU, torch.float32), most)
-    assert few.count == count
-    assert list(few.map(lambda _: torch.get_num_threads(), range(5))) == [each] * 5
-
-
-@pytest.mark.parametrize(("threads", "tasks"), [(2, 5), (2, 1), (1, 5)])
-def test_what_goes_wrong_in_a_task_reaches_the_caller(threads: int, tasks: int) -> None:
-    def fail(task: int) -> int:
-        if task == tasks - 1:
-            raise OptionError(f"task {task}")
-        return task
-
-    side_by_side = workers(threads)
-    answers = side_by_side.map(fail, range(tasks))
-    assert [next(answers) for _ in range(tasks - 1)] == [*range(tasks - 1)]
-    with pytest.raises(OptionError, match=f"task {tasks - 1}"):
-        next(answers)
-    assert list(side_by_side.map(str, range(3))) == ["0", "1", "2"]  # and the next tasks are done all the same
 
 
 # ---- the surroundings -------------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from nmt.batches import Batch, collate
 from nmt.config import ModelConfig, RecurrentConfig, TrainingConfig, TransformerConfig
-from nmt.device import Compute, Workers
+from nmt.device import Compute
 from nmt.errors import ResourceError
 from nmt.models import build
 from nmt.training.learner import Learner
+from nmt.workers import Workers
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 VOCAB = 11

@@ -296,6 +296,19 @@ def test_a_run_without_a_shortlist_says_so(run: Path) -> None:
         shortened(run)
 
 
+# ---- several processes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [SHORT, LISTS, SAMPLE], ids=["best", "lists", "drawn"])
+def test_processes_translate_as_one_thread_does(listed: Path, options: SearchConfig) -> None:
+    lines = [*SOURCES, "", "Unheard of words.", *SOURCES]
+    small = options.model_copy(update={"batch_tokens": 16})  # several batches
+    extras = Extras(prefixes=["Zwei", *[""] * (len(lines) - 1)], alignments=True, first=5)
+    expected = Translator.load(listed, device="cpu", threads=1).translate_block(lines, small, extras)
+    together = Translator.load(listed, device="cpu", threads=2, fork=True)
+    assert together.translate_block(lines, small, extras) == expected
+
+
 # ---- faults -----------------------------------------------------------------------------------------------------
 
 

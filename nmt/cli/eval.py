@@ -121,7 +121,7 @@ def eval_(
 
     from nmt.translate import Translator  # torch: only now that the options and the files are right
 
-    translator = Translator.load(path, device=device, precision=precision, threads=threads)
+    translator = Translator.load(path, device=device, precision=precision, threads=threads, fork=True)
     data, search = translator.config.data, translator.config.search
     if not (task or data.test) and data.valid:
         say("note: the model's config has no test corpus; this is its validation corpus")

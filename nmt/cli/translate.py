@@ -104,7 +104,9 @@ def translate(
         shared.keep_products(128)  # the sizes of batches, times the layers' products
         from nmt.stream import Job, TextOptions, Translator, translate_files  # torch: only when the options are right
 
-        translator = Translator.load(path, device=device, precision=precision, threads=threads, shortlist=shortlist)
+        translator = Translator.load(
+            path, device=device, precision=precision, threads=threads, shortlist=shortlist, fork=True
+        )
         search = translator.fill_device(search) if batch_tokens == "auto" else search
         job = Job(search, TextOptions(encoding, bad_utf8, max_line_bytes), format_, scores, alignments, prefix)
         try:

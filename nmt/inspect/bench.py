@@ -22,6 +22,7 @@ from nmt.config import Config
 from nmt.corpus import ParallelCorpus
 from nmt.device import Compute, compute
 from nmt.encoded import EncodedCorpus, Encoding
+from nmt.frozen import freeze
 from nmt.inspect.profile import now, parts_of_search, parts_of_training
 from nmt.models import Model, build
 from nmt.tokenizer import Tokenizers
@@ -136,7 +137,10 @@ def train(subject: Subject, setting: Setting, seconds: float) -> Figures:
 
 
 def translate(subject: Subject, setting: Setting, seconds: float) -> Figures:
-    """Translate lines of the corpus for about so many seconds, loading and warming up not counted."""
+    """Translate lines of the corpus for about so many seconds, loading and warming up not counted.
+
+    All in this process, whose memory can be told: the processes of `nmt translate` are some tenth faster.
+    """
     on = _use(setting)
     translator = _translator(subject, on)
     options = translator.config.search.model_copy(update={"batch_tokens": setting.batch_tokens})
@@ -178,10 +182,10 @@ def _use(setting: Setting) -> Compute:
 def _translator(subject: Subject, on: Compute) -> Translator:
     if subject.trained is not None:
         saved, tokenizers, model = load_model(subject.trained, on.device)
-        return Translator(saved, tokenizers, on.fit(model), on)
+        return Translator(saved, tokenizers, freeze(on.fit(model)), on)
     cut = {"max_length_ratio": subject.ratio, "max_length_offset": 0}
     config = subject.config.model_copy(update={"search": subject.config.search.model_copy(update=cut)})
-    return Translator(config, subject.tokenizers, on.fit(subject.model()).eval(), on)
+    return Translator(config, subject.tokenizers, freeze(on.fit(subject.model()).eval()), on)
 
 
 def _batches(subject: Subject, batch_tokens: int) -> Iterator[Batch]:

@@ -13,9 +13,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from nmt.batches import Batch, Padded
 from nmt.config import SearchConfig
-from nmt.device import Compute, Workers
+from nmt.device import Compute
 from nmt.training.learner import Learner
 from nmt.translate import Translator
+from nmt.workers import Workers
 
 STEPS = 3  # that are looked into
 OPERATIONS = {"aten::topk": "top-k", "aten::sort": "top-k", "aten::gather": "reorder"}  # what each is for in search

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from nmt.batches import Batch, Padded, shares
 from nmt.config import TrainingConfig
-from nmt.device import Compute, Workers
+from nmt.device import Compute
 from nmt.errors import ResourceError
 from nmt.models import Model
 from nmt.models.dropout import drawing
 from nmt.training.average import RunningAverage
 from nmt.training.loss import smoothed_cross_entropy
 from nmt.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
+from nmt.workers import Workers
 
 SIDE_BY_SIDE = 4  # shares of a batch at most: each has gradients of its own, as large as the weights
 
