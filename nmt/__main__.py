@@ -1,5 +1,6 @@
 """`python -m nmt` and the console script: run the command line and leave with its exit code."""
 
+import gc
 import sys
 
 from nmt.cli import run
@@ -7,7 +8,9 @@ from nmt.cli import run
 
 def main() -> None:
     """Run `nmt` on the arguments of this process."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # else Python looks once more for garbage in all of torch, for a third of a second
+    sys.exit(code)
 
 
 if __name__ == "__main__":

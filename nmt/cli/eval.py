@@ -119,7 +119,8 @@ def eval_(
     path = shared.find_model(model, say)
     picture = _picture(output or path / "beams.png") if widths else None
 
-    from nmt.translate import Translator  # torch: only now that the options and the files are right
+    shared.load_torch()  # only now that the options and the files are right
+    from nmt.translate import Translator
 
     translator = Translator.load(path, device=device, precision=precision, threads=threads, fork=True)
     data, search = translator.config.data, translator.config.search

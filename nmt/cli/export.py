@@ -32,6 +32,7 @@ def export(
     """Write a Transformer in the format of another engine."""
     say = shared.speaker("export")
     path = shared.find_model(model, say)
+    shared.load_torch()
     import torch
 
     from nmt.corpus import read_lines

@@ -16,7 +16,8 @@ def info(
 ) -> None:
     """Say what a model is: languages, kind, size, tokenizer, training, and that its files are sound."""
     path = find_model(option if model is None else model, speaker("info"))
-    from nmt.inspect.model import describe  # torch
+    shared.load_torch()
+    from nmt.inspect.model import describe
 
     for name, value in describe(path).items():
         print(f"{name:14} {value}")

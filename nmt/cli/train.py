@@ -77,7 +77,7 @@ def train(
 
         raise OptionError(f"{config_path or 'config'}: data.train names no corpus; give one")
 
-    shared.keep_products(16)  # batches have shapes of their own: only within a step they are needed again
+    shared.load_torch(products=16)  # batches have shapes of their own: only within a step they are needed again
     from nmt.training.run import Request, train, with_model_of
 
     if start_from is not None:

@@ -101,8 +101,8 @@ def translate(
     search = _search_options(path, flags)
     sources = _checked(files or [Path("-")], say)
     with _as_filter(), _open(output, sources, force=force, unbuffered=unbuffered) as writer:
-        shared.keep_products(128)  # the sizes of batches, times the layers' products
-        from nmt.stream import Job, TextOptions, Translator, translate_files  # torch: only when the options are right
+        shared.load_torch()  # only when the options are right
+        from nmt.stream import Job, TextOptions, Translator, translate_files
 
         translator = Translator.load(
             path, device=device, precision=precision, threads=threads, shortlist=shortlist, fork=True
