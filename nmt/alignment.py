@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -37,3 +37,20 @@ def attended(attention: Tensor | None) -> list[int]:
         return []
     places: list[int] = attention[:-1, :-1].argmax(1).tolist()  # (target, source), both with EOS
     return places
+
+
+def words_of(encode: Callable[[Sequence[str]], list[list[int]]], text: str, size: int) -> list[str]:
+    """Return the words that the `size` ids of a text stand for, where ids are words; none where that cannot be told.
+
+    Sentencepiece makes one `<unk>` of neighbouring unknown words, so that they can be copied together.
+    """
+    found, was_unknown = list[str](), False
+    words = text.split()
+    for word, ids in zip(words, encode(words), strict=True):
+        is_unknown = ids == [UNK]
+        if is_unknown and was_unknown:
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+        was_unknown = is_unknown
+    return found if len(found) == size else []

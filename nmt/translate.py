@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nmt.alignment import attended, copy_unknown, word_numbers
+from nmt.alignment import attended, copy_unknown, word_numbers, words_of
 from nmt.batches import UNK, Padded, pack, pad
 from nmt.config import Config, SearchConfig
 from nmt.device import Compute, compute
@@ -246,7 +246,7 @@ class Translator:
         pieces = self.tokenizers.target.pieces(hypothesis.ids)
         places = attended(hypothesis.attention) if source else []
         if self._has_words:
-            surfaces = self._surfaces(sentence.text, len(source))
+            surfaces = words_of(self.tokenizers.source.encode, sentence.text, len(source))
             shown = copy_unknown(hypothesis.ids, pieces, [surfaces[place] for place in places] if surfaces else [])
             text = " ".join(shown)
         else:
@@ -258,22 +258,6 @@ class Translator:
             aligned = zip((source_words[place] for place in places), target_words, strict=True)
             pairs = tuple(sorted(set(aligned)))
         return Output(clean(text).strip(), hypothesis.score, hypothesis.log_probability, tuple(pieces), pairs)
-
-    def _surfaces(self, text: str, size: int) -> list[str]:
-        """Return the words that the ids of a text stand for, where ids are words; none where that cannot be told.
-
-        Sentencepiece makes one `<unk>` of neighbouring unknown words, so that they can be copied together.
-        """
-        surfaces, was_unknown = list[str](), False
-        words = text.split()
-        for word, ids in zip(words, self.tokenizers.source.encode(words), strict=True):
-            is_unknown = ids == [UNK]
-            if is_unknown and was_unknown:
-                surfaces[-1] += f" {word}"
-            else:
-                surfaces.append(word)
-            was_unknown = is_unknown
-        return surfaces if len(surfaces) == size else []
 
     def _join(
         self, plan: Sequence[Sentence], ids: Mapping[str, list[int]], found: Mapping[Sentence, tuple[Output, ...]]

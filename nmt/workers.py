@@ -10,8 +10,9 @@ import ctypes
 import multiprocessing
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Generic, TypeVar
 
@@ -64,15 +65,20 @@ class Processes(Generic[Task, Answer]):
         if self._pool is None or len(tasks) < 2:
             yield from self._threads.map(self._function, tasks)
             return
+        futures = deque[Future[Answer]]()
         try:
-            yield from self._pool.map(_answer, tasks)
+            futures.extend(self._pool.submit(_answer, task) for task in tasks)
+            while futures:
+                yield futures.popleft().result()
         except BrokenProcessPool as error:
-            raise ResourceError(
-                "a process that translates was killed; give it more memory, or lower --threads"
-            ) from error
+            raise ResourceError("a process was killed; give it more memory, or lower --threads") from error
         except (KeyboardInterrupt, SystemExit):  # at once, and not after the tasks that are being done
             for process in multiprocessing.active_children():
                 process.kill()
+            raise
+        except BaseException:
+            for future in futures:
+                future.cancel()
             raise
 
 

@@ -19,7 +19,7 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("specs", "encoded"),
     ("corpus",),
     ("batches", "device", "frozen", "search.hypotheses", "models.dropout", "models.weights", "models.positions"),
-    ("alignment", "models.interface", "models.attention", "models.recurrence", "search.sample", "shortlist"),
+    ("alignment", "workers", "models.interface", "models.attention", "models.recurrence", "search.sample", "shortlist"),
     ("models.layers", "search.beam"),
     ("models.recurrent", "models.transformer", "search"),
     ("models",),

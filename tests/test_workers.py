@@ -185,7 +185,7 @@ ENDLESS = """
         time.sleep(60)
 
     torch.set_num_threads(2)
-    list(Processes(work, Compute(torch.device("cpu"), torch.float32)).map(range(4)))
+    list(Processes(work, Compute(torch.device("cpu"), torch.float32)).map(range(40)))
 """
 
 
