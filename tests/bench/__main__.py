@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -45,12 +46,13 @@ def main() -> None:
         train_weights(work, "60s" if options.quick else f"{options.minutes * WEIGHTS * 60:.0f}s")
     except Failed as error:
         raise SystemExit(f"bench: the weights could not be trained: {error}") from error
-    found = Found([], {}, {}, {}, {})
+    names = [name for name in PARTS if name in options.only or not set(options.only) & set(PARTS)]
+    found, kept = _kept(options, names)
     peers = install(_peers(options), work, found)
-    for name, part in _parts(options, work, found).items():
-        if not options.only or name in options.only or not set(options.only) & set(PARTS):
-            part(peers)
-            _write(options, found)
+    parts = _parts(options, work, found)
+    for name in sorted(names, key=list(parts).index):
+        parts[name](peers)
+        _write(options, found, kept)
     say(f"{options.output / 'RESULTS.md'}")
 
 
@@ -75,6 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=cache, help="environments, data and models")
     parser.add_argument("--run", type=Path, help="a trained post-norm Transformer of ours; else one is trained")
     parser.add_argument("--output", type=Path, help="folder of RESULTS.md; with --quick it is in the cache")
+    parser.add_argument("--keep", action="store_true", help="what the last results.json has of parts left out now")
     parser.add_argument("--ours", action="append", default=[], metavar="LABEL=OPTIONS", help="more ways to translate")
     options = parser.parse_args()
     options.cache = options.cache.resolve()
@@ -154,8 +157,22 @@ def _scale(peers: Sequence[Peer], work: Work, found: Found) -> None:
     rounds("scale", systems, 1, run, found)
 
 
-def _write(options: argparse.Namespace, found: Found) -> None:
-    about = _about(options)
+def _kept(options: argparse.Namespace, names: Sequence[str]) -> tuple[Found, dict[str, str]]:
+    """Return what is kept of an earlier run, and how that was measured."""
+    file = options.output / "results.json"
+    if not options.keep or not file.exists():
+        return Found([], {}, {}, {}, {}), {}
+    document = json.loads(file.read_text(encoding="utf-8"))
+    found = report.of_json(document)
+    found.records[:] = [record for record in found.records if record.part not in names]
+    for name in [name for name in found.absent if name.split(":")[0] in names]:
+        del found.absent[name]
+    how = ", ".join(f"{document[name]}" for name in ("date", "commit", "command"))
+    return found, {"other parts": how} if found.records else {}
+
+
+def _write(options: argparse.Namespace, found: Found, kept: dict[str, str]) -> None:
+    about = {**_about(options), **kept}
     heading = "# nmt and its peers\n\nWritten by `make bench`.\n\n" + report.table(
         ("", ""), [list(map(str, row)) for row in about.items()]
     )

@@ -9,6 +9,7 @@ from typing import Any
 from measure import Found, Record
 from ratios import PEAK, SENTENCES, SPEED, WHOLE, best, by_system, ratio, spread
 from targets import peers_of, targets
+from work import Figures
 
 PARTS = {
     "training": "Training, Transformer, captions",
@@ -65,8 +66,7 @@ sizes (Transformer: 3+3 layers, 256 wide, feed-forward 1024, 4 heads, post-norm,
   time, but for the column of the whole process, which is from shell to end. Memory is the peak of the proportional set
   size over all processes.
 - Hugging Face Marian, JoeyNMT and CTranslate2 translate with our weights. Eole's decoder cannot be post-norm: it trains
-  a pre-norm model of the same sizes, and translates with that to outputs of a forced length, the mean of the others',
-  which flatters it.
+  a pre-norm model of the same sizes for eight minutes and translates with that: not well, but to outputs about as long.
 - nmt and JoeyNMT rank hypotheses by GNMT's score, Marian and CTranslate2 by the mean over their length, so that a few
   outputs differ.
 - *medium* is `torch.set_float32_matmul_precision("medium")`, which nmt sets by itself, given to a peer that does not
@@ -115,6 +115,16 @@ def _translated(group: list[Record], peer: list[Record], found: Found) -> list[s
         spread(map(WHOLE, group)).show(2), against.show(2) if against else "-", spread(map(PEAK, group)).show(),
         f"{found.bleu[group[0].system]:.2f}" if known else "-",
     ]  # fmt: skip
+
+
+def of_json(document: dict[str, Any]) -> Found:
+    """Return what a results.json tells of."""
+    records = list[Record]()
+    for row in document["records"]:
+        toolkit, _, mode = row["system"].partition(", ")
+        figures = Figures(**{name: row[name] for name in Figures._fields if name in row})
+        records.append(Record(row["part"], toolkit, mode, row["is_shipped"], row["turn"], figures))
+    return Found(records, *(document[name] for name in Found._fields[1:]))
 
 
 def as_json(found: Found, about: dict[str, Any]) -> str:
