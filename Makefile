@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # CI is patient: it runs the slow tests too.
 SLOW := $(if $(CI),,-m "not slow")
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test check format bench torture mutants clean
 
 setup: $(INSTALLED)
 
@@ -38,6 +38,14 @@ format: setup
 # Installs the peers (several GB in .bench/ or $NMT_BENCH) and measures for more than an hour; ARGS=--help lists options.
 bench: setup
 	$(BIN)/python tests/bench $(ARGS)
+
+# Tries every promise of reliability many times, for about an hour; ARGS="--share 0.1" tries a tenth.
+torture: setup
+	$(BIN)/python tests/reliability $(ARGS)
+
+# Breaks the code on purpose and sees that the tests notice.
+mutants: setup
+	$(BIN)/python tests/reliability/mutants.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) runs input.txt output.txt

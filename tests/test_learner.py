@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
-from nmt.batches import Batch, collate
+from nmt.batches import Batch, Padded, collate
 from nmt.config import ModelConfig, RecurrentConfig, TrainingConfig, TransformerConfig
 from nmt.device import Compute
 from nmt.errors import ResourceError
@@ -189,15 +189,67 @@ def test_what_was_saved_goes_on_bit_for_bit() -> None:
         assert torch.equal(tensor, expected[name])
 
 
-class Hungry(torch.nn.Linear):
-    """A model that needs more memory than there is."""
+ERRORS = {
+    "of the device": torch.OutOfMemoryError("tried to allocate 20 GiB"),
+    "of the CPU": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    "of Python": MemoryError(),
+}
 
-    def states(self, source: object, target: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+def cramp(one: Learner, rows: int, error: Exception) -> None:
+    """Let there be memory for so many pairs of a batch, and no more."""
+    states = one.working.states
+
+    def limited(source: Padded, target: Tensor) -> Tensor:
+        if len(source.lengths) > rows:
+            raise error
+        return states(source, target)
+
+    one.working.states = limited  # type: ignore[method-assign]
 
 
-def test_too_little_memory_says_what_to_lower() -> None:
-    model: Callable[[int, int], torch.nn.Module] = Hungry
-    one = Learner(model(2, 2), TrainingConfig(), CPU)  # type: ignore[arg-type]
-    with pytest.raises(ResourceError, match=r"out of memory on cpu; lower --batch-tokens"):
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS.keys())
+@pytest.mark.parametrize(("rows", "splits"), [(8, 1), (7, 2), (3, 4), (1, 8)])
+def test_what_is_too_large_for_memory_is_learnt_in_parts(rows: int, splits: int, error: Exception) -> None:
+    whole, parts = learner(), learner()
+    cramp(parts, rows, error)
+    for step in (1, 2):
+        expected, found = (each.learn(batches(1), step, 0.01) for each in (whole, parts))
+        assert (found.tokens, found.pairs, found.changed) == (28, 8, True)
+        torch.testing.assert_close(found.loss, expected.loss, rtol=0, atol=1e-10)
+        assert parts.splits == splits
+    found_all = everything(parts)
+    for name, tensor in everything(whole).items():
+        torch.testing.assert_close(found_all[name], tensor, rtol=0, atol=1e-10)
+
+
+def test_what_memory_sufficed_for_comes_back() -> None:
+    """With dropout, which draws otherwise for other parts: a resumed run ends as one that was never stopped."""
+    one = with_dropout()
+    cramp(one, 3, torch.OutOfMemoryError())
+    one.learn(batches(1), 1, 0.01)
+    groups, state = one.tensors(), one.state()
+    groups = {name: {key: tensor.detach().clone() for key, tensor in group.items()} for name, group in groups.items()}
+    one.learn(batches(1), 2, 0.01)
+    other = with_dropout()
+    other.restore(groups, state)  # where there is no need of it any more
+    assert other.splits == 4
+    other.learn(batches(1), 2, 0.01)
+    expected = everything(one)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in everything(other).items())
+
+
+def test_too_little_memory_for_one_pair_says_what_to_lower() -> None:
+    one = learner()
+    before = everything(one)
+    cramp(one, 0, torch.OutOfMemoryError())
+    with pytest.raises(ResourceError, match=r"out of memory on cpu with a single pair; lower --set data.max_length"):
+        one.learn(batches(1), 1, 0.01)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in everything(one).items())
+
+
+def test_other_errors_are_not_taken_for_want_of_memory() -> None:
+    one = learner()
+    cramp(one, 0, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
         one.learn(batches(1), 1, 0.01)

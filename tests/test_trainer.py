@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from trainings import Setting, tiny, write_corpus
 
-from nmt.batches import Position
+from nmt.batches import Padded, Position
 from nmt.corpus import Pair, ParallelCorpus
 from nmt.device import Compute
 from nmt.encoded import EncodedCorpus, Encoding
@@ -25,6 +26,7 @@ from nmt.training.progress import Progress
 from nmt.training.signals import Interrupt
 from nmt.training.trainer import MAX_SKIPPED, Parts, Trainer, batch_ceiling
 from nmt.training.validation import Result, Validator
+from nmt.translate import Translator
 
 CPU = torch.device("cpu")
 torch.set_num_threads(1)
@@ -65,12 +67,12 @@ def make_trainer(folder: Path, changes: Mapping[str, Setting] | None) -> Trainer
 class Measured(Validator):
     """A validator that finds what it is told to find."""
 
-    def __init__(self, scores: Sequence[float]) -> None:
-        self.scores, self.seconds = cycle(scores), 0.0
+    def __init__(self, scores: Sequence[float], alike: float = 0.0) -> None:
+        self.scores, self.alike, self.seconds = cycle(scores), alike, 0.0
 
     def run(self) -> Result:
         value = next(self.scores)
-        return Result({"loss": 50.0 - value, "bleu": value, "chrf": value + 1}, (), 0.0)
+        return Result({"loss": 50.0 - value, "bleu": value, "chrf": value + 1}, (), self.alike, 0.0)
 
 
 def steps_kept(trained: Trainer) -> list[int]:
@@ -237,3 +239,42 @@ def test_ten_bad_steps_in_a_row_end_it_and_harm_no_checkpoint(trainer: Make) -> 
     for step in steps_kept(trained):
         tensors, _ = checkpoint.load_checkpoint(checkpoint.step_folder(trained.parts.run, step))
         assert all(tensor.isfinite().all() for group in tensors.values() for tensor in group.values())
+
+
+def test_want_of_memory_is_told_once_and_training_goes_on(trainer: Make) -> None:
+    trained = trainer({"training.max_steps": 5})
+    states = trained.learner.working.states
+
+    def limited(source: Padded, target: Tensor) -> Tensor:
+        if len(source.lengths) > 2 and trained.step == 2:
+            raise torch.OutOfMemoryError
+        return states(source, target)
+
+    trained.learner.working.states = limited  # type: ignore[method-assign]
+    assert trained.train() == "max_steps 5"
+    (line,) = (line for line in told(trained).splitlines() if "out of memory" in line)
+    assert re.fullmatch(r"warning: step 3: out of memory; batches are computed in \d+ parts from here on; .*", line)
+
+
+@pytest.mark.parametrize(("share", "is_told"), [(0.9, True), (0.5, False), (0.0, False)])
+def test_translations_that_are_all_alike_are_told(share: float, is_told: bool, trainer: Make) -> None:
+    trained = trainer({"training.max_steps": 4})
+    trained.validator = Measured([1.0], share)
+    trained.train()
+    said = [line for line in told(trained).splitlines() if "one and the same line" in line]
+    expected = (
+        "warning: step 4: 90% of the translations are one and the same line; it looks away from the source so far"
+    )
+    assert said == [expected] * is_told
+
+
+@pytest.mark.parametrize(
+    ("answers", "alike"), [("aaaaaaaaab", 0.9), ("abcdefghij", 0.1), ("aabbccddee", 0.2), ("aaa", 0.375)]
+)
+def test_translations_are_compared(answers: str, alike: float, trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same source they are expected to be alike; of a few sources they are by chance."""
+    validator = trainer({"training.valid_lines": 50}).validator
+    validator.pairs = [(f"{number}", "x") for number, _ in enumerate(answers)] + [("0", "x")] * 5
+    validator.encoded = validator.encoded[:2]
+    monkeypatch.setattr(Translator, "translate", lambda self, lines, options: [*answers, *answers[0] * 5])
+    assert validator.run().alike == pytest.approx(alike)

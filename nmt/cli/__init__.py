@@ -55,7 +55,10 @@ def _nmt(
     """Train a translator from parallel text, translate with it, score it."""
 
 
-RESOURCE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOMEM, errno.EMFILE)
+RESOURCE_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOMEM,
+    errno.EMFILE,
+)  # fmt: skip
 
 
 def run(arguments: Sequence[str]) -> int:

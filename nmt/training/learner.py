@@ -46,6 +46,7 @@ class Learner:
         self._running = RunningAverage(self.average.parameters(), self.model.parameters(), config.ema)
         self._optimizer = build_optimizer(self.model, config, compute.device)
         self.workers = Workers(compute, SIDE_BY_SIDE)
+        self.splits = 1  # parts of each worker's share of a batch; more where memory does not suffice
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
 
     def learn(self, batches: Sequence[Batch], step: int, rate: float) -> Outcome:
@@ -55,13 +56,8 @@ class Learner:
         self.working.train()
         self._refresh()
         tokens = sum(batch.tokens for batch in batches)
-        try:
-            loss = self._backward(batches, tokens)
-        except torch.OutOfMemoryError as error:
-            raise ResourceError(
-                f"out of memory on {self.compute.device}; lower --batch-tokens, and raise --set training.accumulate "
-                "to keep the size of a step"
-            ) from error
+        while (loss := self._backward(batches, tokens)) is None:
+            self._share_out(batches)
         self._scaler.unscale_(self._optimizer)
         # One NaN in the norm would make every gradient NaN: nothing is applied unless all of them are finite.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or float("inf"), foreach=True)
@@ -88,7 +84,9 @@ class Learner:
         if self.compute.device.type == "cuda":
             generators["device"] = torch.cuda.get_rng_state(self.compute.device)
         rng = {name: state.numpy().tobytes().hex() for name, state in generators.items()}
-        return {"rng": rng, "scaler": self._scaler.state_dict(), "threads": torch.get_num_threads()}
+        return {
+            "rng": rng, "scaler": self._scaler.state_dict(), "threads": torch.get_num_threads(), "splits": self.splits,
+        }  # fmt: skip
 
     def restore(self, tensors: Mapping[str, dict[str, Tensor]], state: Mapping[str, Any]) -> None:
         """Go back to what `tensors` and `state` returned; generators of a device that is not there are left out."""
@@ -98,29 +96,51 @@ class Learner:
         load_optimizer(self.model, self._optimizer, tensors["optimizer"])
         if self._scaler.is_enabled() and state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
+        self.splits = state.get("splits", 1)
         torch.set_rng_state(_bytes(state["rng"]["torch"]))
         if self.compute.device.type == "cuda" and "device" in state["rng"]:
             torch.cuda.set_rng_state(_bytes(state["rng"]["device"]), self.compute.device)
 
-    def _backward(self, batches: Sequence[Batch], tokens: int) -> Tensor:
-        """Give the weights the gradient of the loss, and return the loss.
+    def _backward(self, batches: Sequence[Batch], tokens: int) -> Tensor | None:
+        """Give the weights the gradient of the loss, and return the loss; nothing where memory does not suffice.
 
         Shares of the batches are computed side by side, and added up in their order, so that sums do not depend on
         which is ready first.
         """
-        parts = [part for batch in batches for part in shares(batch, self.workers.count)]
-        seeds = torch.randint(2**63 - 1, (len(parts),)).tolist()
-        losses, total = list[Tensor](), list[Tensor]()
-        tasks = [(part, tokens, seed) for part, seed in zip(parts, seeds, strict=True)]
-        for loss, gradients in self.workers.map(self._gradients, tasks):
-            losses.append(loss)
+        parts = [part for batch in batches for part in shares(batch, self.workers.count * self.splits)]
+        first = int(torch.randint(2**62, ()))  # one number, however many shares there are
+        losses, total, enough = list[Tensor](), list[Tensor](), True
+        tasks = [(part, tokens, first + number) for number, part in enumerate(parts)]
+        for found in self.workers.map(self._attempt, tasks):
+            enough = enough and found is not None
+            if found is None or not enough:
+                continue  # and not away: what is still being computed would take memory from what comes next
+            losses.append(found[0])
             if total:
-                torch._foreach_add_(total, list(gradients))
+                torch._foreach_add_(total, list(found[1]))
             else:
-                total = [found.to(own.dtype) for found, own in zip(gradients, self.model.parameters(), strict=True)]
+                total = [mine.to(own.dtype) for mine, own in zip(found[1], self.model.parameters(), strict=True)]
+        if not enough:
+            return None
         for weights, gradient in zip(self.model.parameters(), total, strict=True):
             weights.grad = gradient
         return torch.stack(losses).sum()
+
+    def _share_out(self, batches: Sequence[Batch]) -> None:
+        """Cut batches into twice as many parts from now on: half the memory, and the same gradient."""
+        if self.workers.count * self.splits >= max(len(batch.source.lengths) for batch in batches):
+            raise ResourceError(
+                f"out of memory on {self.compute.device} with a single pair; lower --set data.max_length or model.dim"
+            )
+        self.splits *= 2
+
+    def _attempt(self, task: tuple[Batch, int, int]) -> tuple[Tensor, Sequence[Tensor]] | None:
+        try:
+            return self._gradients(task)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        return None
 
     def _gradients(self, task: tuple[Batch, int, int]) -> tuple[Tensor, Sequence[Tensor]]:
         """Return one share of the loss, and its gradients by all weights that compute."""
@@ -153,3 +173,7 @@ def _fill(model: Model, weights: Mapping[str, Tensor]) -> None:
 
 def _bytes(text: str) -> Tensor:
     return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -30,6 +30,7 @@ from nmt.training.signals import Interrupt, Interrupted
 from nmt.training.validation import Validator
 
 AUTO_BATCH_TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 16384}
+ALIKE = 0.5  # of the translations of different sentences: more than that are not chance
 MAX_SKIPPED = 10  # steps without a finite gradient in a row before training is given up
 
 
@@ -136,10 +137,13 @@ class Trainer:
                 yield batch, after
 
     def _step(self, batches: list[tuple[Batch, Position]]) -> None:
-        rate = learning_rate(self.step + 1, self.config)
+        rate, splits = learning_rate(self.step + 1, self.config), self.learner.splits
         outcome = self.learner.learn([batch for batch, _ in batches], self.step + 1, rate)
         self.step, self.position = self.step + 1, batches[-1][1]
         self.clock.add(outcome)
+        if self.learner.splits > splits:
+            parts = f"batches are computed in {self.learner.splits} parts from here on"
+            self.progress.say(f"warning: step {self.step}: out of memory; {parts}; lower --batch-tokens to be faster")
         self.skipped = 0 if outcome.changed else self.skipped + 1
         if self.skipped:
             self._warn(outcome)
@@ -174,7 +178,7 @@ class Trainer:
 
     def _validate(self) -> None:
         """Measure the averaged weights, keep the record, save."""
-        scores, samples, seconds = self.validator.run()
+        scores, samples, alike, seconds = self.validator.run()
         self.clock.pause(seconds)
         metric = self.config.metric
         with self.interrupt.deferred():
@@ -186,6 +190,9 @@ class Trainer:
             self.best_step = self.step if record.best is None else record.best_step
             found = Validation(self.step, scores, metric, record.best, self.best_step, samples, seconds)
             self.progress.validated(found)
+            if alike > ALIKE:
+                what = f"{alike:.0%} of the translations are one and the same line"
+                self.progress.say(f"warning: step {self.step}: {what}; it looks away from the source so far")
             self._save()
 
     # ---- checkpoints ------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from nmt.tokenizer import Tokenizers
 from nmt.training.loss import smoothed_cross_entropy
 from nmt.translate import Translator
 
+LEAST = 8  # different sentences, for their translations to tell whether they are all alike
+
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -28,6 +31,7 @@ class Result(NamedTuple):
 
     scores: Mapping[str, float]  # loss (nats per token, without smoothing), bleu, chrf
     samples: tuple[tuple[str, str, str], ...]  # source, translation, reference
+    alike: float  # share of the sources, all different, whose translations are the most frequent one
     seconds: float
 
 
@@ -62,9 +66,11 @@ class Validator:
             (source, translation, reference)
             for (source, reference), translation in islice(shown, self.config.training.samples)
         )
+        by_source = dict(zip((source for source, _ in pairs), translations, strict=True))
+        alike = max(Counter(by_source.values()).values(), default=0) / max(len(by_source), LEAST)
         seconds = time.monotonic() - before
         self.seconds = max(self.seconds, seconds)
-        return Result(scores, samples, seconds)
+        return Result(scores, samples, alike, seconds)
 
     @torch.inference_mode()
     def _loss(self, model: Model) -> float:

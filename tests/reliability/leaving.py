@@ -1,0 +1,90 @@
+"""SIGTERM and Ctrl-C save and leave within ten seconds, wherever they come; a second one leaves at once."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from nursery import Command, run
+from rows import Part, Row
+from trainings import digest
+from world import World
+
+from nmt.training import checkpoint
+
+LIMIT = 10.0  # seconds
+MOMENTS = {
+    "while text is read": r"reading ",
+    "when the tokenizer is there": r"tokenizer trained",
+    "in the warm-up": r"step 2 \|",
+    "at a save": r"step 3 \|",
+    "at a validation": r"valid at step 4",
+    "at an epoch's border": r"\| epoch 2 \|",
+    "at the last step": r"step 12 \|",
+    "when the card is made": r"training ended",
+}
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
+
+
+def _training(world: World, share: float) -> Iterator[Row]:
+    for number, code in CODES.items():
+        for name, pattern in MOMENTS.items():
+
+            def check(folder: Path, number: int = number, code: int = code, pattern: str = pattern) -> None:
+                command = Command(world.words(folder), folder)
+                assert command.wait_for(re.compile(pattern, re.M).search)
+                began = time.monotonic()
+                command.signal(number)
+                ended = command.wait()
+                assert time.monotonic() - began < LIMIT
+                assert ended.code in (code, 0), ended  # 0: it was through before
+                assert "Traceback" not in ended.told, ended.told
+                saved = re.findall(r"interrupted: step (\d+) is saved", ended.told)
+                if saved and ended.code:
+                    assert checkpoint.steps(folder / "run")[-1] == int(saved[0])
+                assert run(world.words(folder), folder).code == 0
+                assert digest(folder / "run") == world.digest
+
+            yield Row(f"{signal.Signals(number).name} {name}", check)
+
+
+def _twice(world: World, share: float) -> Iterator[Row]:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        for name, pattern in MOMENTS.items():
+
+            def check(folder: Path, number: int = number, pattern: str = pattern) -> None:
+                command = Command(world.words(folder), folder)
+                assert command.wait_for(re.compile(pattern, re.M).search)
+                command.signal(number)
+                began = time.monotonic()
+                command.signal(number)
+                command.wait()
+                assert time.monotonic() - began < 1
+                assert run(world.words(folder), folder).code == 0
+                assert digest(folder / "run") == world.digest
+
+            yield Row(f"{signal.Signals(number).name} twice {name}", check)
+
+
+def _limited(world: World, share: float) -> Iterator[Row]:
+    for seconds in (2, 4, 6):
+
+        def check(folder: Path, seconds: int = seconds) -> None:
+            changes = {"training.max_steps": 10**6, "training.max_time": seconds, "training.log_every": 100}
+            began = time.monotonic()
+            ended = run(world.words(folder, {**changes, "training.valid_every": 50, "training.save_every": 50}), folder)
+            assert ended.code == 0, ended
+            assert time.monotonic() - began < seconds
+            assert checkpoint.is_finished(folder / "run")
+
+        yield Row(f"--max-time {seconds}", check)
+
+
+PARTS = (
+    Part("a signal saves and leaves in time, with its code", _training),
+    Part("a second signal leaves at once and harms nothing", _twice),
+    Part("--max-time ends in good order within its limit", _limited),
+)

@@ -1,0 +1,188 @@
+"""N lines in, N lines out, in order; the same text whatever is translated with it; and any number of lines."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from corpora import multi30k
+from nursery import run
+from rows import Part, Row, spread
+from runs import stream
+from world import World
+
+from nmt.translate import Translator
+
+ROOT = Path(__file__).parents[2]
+TIES = 3  # of 3,000 lines may differ where two translations have one score
+MEGABYTE = 1 << 20
+WARM_UP = 10_000  # lines: two of the largest blocks
+LEAST = 30_000  # lines, to see more than the warm-up
+
+
+def _random(world: World, share: float) -> Iterator[Row]:
+    for seed in range(spread(100, share)):
+
+        def check(folder: Path, seed: int = seed) -> None:
+            """A hundred lines of random bytes, every byte as likely."""
+            chance = random.Random(seed)
+            lines = [bytes(chance.choices(_BYTES, k=chance.randrange(120))) for _ in range(100)]
+            answer = stream(_tiny(world), b"\n".join(lines) + b"\n")
+            assert len(answer.lines) == 100
+            assert answer.data.count(b"\n") == 100
+            assert b"\0" not in answer.data
+            assert len(answer.warnings) <= 8
+
+        yield Row(f"100 lines of random bytes, seed {seed}", check)
+
+
+_BYTES = [byte for byte in range(256) if byte != 10]
+
+
+@cache
+def _tiny(world: World) -> Translator:
+    return Translator.load(world.finished, device="cpu", threads=1)
+
+
+def _order(world: World, share: float) -> Iterator[Row]:
+    for seed in range(spread(10, share)):
+
+        def check(folder: Path, seed: int = seed) -> None:
+            """Lines of random lengths come back in their order: each begins with its number, which is copied."""
+            chance = random.Random(seed)
+            lines = [f"{number} " + "1 " * chance.randrange(60) for number in range(5_000)]
+            (folder / "input").write_text("\n".join(lines) + "\n")
+            words = ["translate", "-m", str(world.finished), "--threads", "1", "-o", str(folder / "output")]
+            ended = run([*words, "--format", "tsv", "-b", "1", str(folder / "input")], folder)
+            assert ended.code == 0, ended
+            said = (folder / "output").read_text().split("\n")[:-1]
+            assert [row.split("\t")[0] for row in said] == lines
+
+        yield Row(f"5,000 lines in order, seed {seed}", check)
+
+
+def _mates(world: World, share: float) -> Iterator[Row]:
+    """Real sentences, with a model that was trained on such, one by one, by sevens and in full batches."""
+    lines = [source for source, _ in multi30k("train", 3_000)][:: max(1, round(1 / share))]
+    translator = Translator.load(_trained(world), device="cpu", threads=1)
+    alone = [translator.translate_block([line])[0] for line in lines]
+    for name, size in {"by sevens": 7, "in full batches": len(lines)}.items():
+
+        def check(folder: Path, size: int = size) -> None:
+            blocks = [lines[start : start + size] for start in range(0, len(lines), size)]
+            together = [found for block in blocks for found in translator.translate_block(block)]
+            ties = 0
+            for line, one, other in zip(lines, alone, together, strict=True):
+                if one.text != other.text:
+                    assert abs(one.score - other.score) < 1e-5, (line, one.text, other.text)
+                    ties += 1
+                    print(f"a tie: {line!r}: {one.text!r} and {other.text!r}", file=sys.stderr)
+            assert ties <= TIES
+
+        yield Row(f"{len(lines):,} sentences {name} as one by one", check)
+
+
+@cache
+def _trained(world: World) -> Path:
+    folder = world.folder / "trained"
+    folder.mkdir()
+    pairs = multi30k("train")
+    for language, side in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
+        (folder / f"text.{language}").write_text("\n".join(side) + "\n", encoding="utf-8")
+    words = [str(folder / "text.en"), str(folder / "text.de"), "-o", str(folder / "run"), "--max-time", "90s"]
+    ended = run(["train", *words, "--threads", "1", "--set", "model.preset=tiny"], folder)
+    assert ended.code == 0, ended
+    return folder / "run"
+
+
+COPY = """
+    import sys
+    from nmt.translate import Output, Translation, Translator
+
+    class Copier(Translator):
+        def translate_block(self, lines, options=None, extras=None):
+            return [Translation((Output(line, 0.0, 0.0, ()),)) for line in lines]
+
+    Translator.load = classmethod(lambda cls, path, **options: copier)
+    from nmt.cli import run
+    from nmt.device import compute
+    from nmt.training.checkpoint import load_model
+    from pathlib import Path
+    on = compute("cpu", "fp32", 1)
+    config, tokenizers, model = load_model(Path(sys.argv[1]), on.device)
+    copier = Copier(config, tokenizers, model, on)
+    sys.exit(run(["translate", "-m", sys.argv[1]]))
+"""
+
+
+def _many(world: World, share: float) -> Iterator[Row]:
+    """Lines through a pipe: memory is flat, the first answers come at once, and each line is there."""
+    count, fewer = (max(LEAST, spread(wanted, share)) for wanted in (10_000_000, 100_000))
+
+    def copied(folder: Path) -> None:
+        command = [sys.executable, "-c", textwrap.dedent(COPY), str(world.finished)]
+        _pumped(command, count, copies=True)
+
+    def translated(folder: Path) -> None:
+        command = [sys.executable, "-m", "nmt", "translate", "-m", str(world.finished), "--threads", "1", "-b", "1"]
+        command += ["--max-length-ratio", "0.5", "--max-length-offset", "3"]
+        _pumped(command, fewer, copies=False)
+
+    yield Row(f"{count:,} lines copied", copied)
+    yield Row(f"{fewer:,} lines translated", translated)
+
+
+def _pumped(command: list[str], count: int, *, copies: bool) -> None:
+    """Send numbered lines through a command, read what comes, and watch its memory from a tenth of them on."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    before = time.monotonic()
+    subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=True)
+    idle = time.monotonic() - before  # seconds that a start and an end take
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin
+    assert process.stdout
+    begun = first = time.monotonic()
+
+    def feed() -> None:
+        assert process.stdin
+        with process.stdin as pipe:
+            for start in range(0, count, 1000):
+                pipe.write(b"".join(b"%d 1 2\n" % number for number in range(start, min(start + 1000, count))))
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    memory, number = list[int](), 0
+    with process.stdout as pipe:
+        for number, line in enumerate(pipe, 1):
+            if number == 1:
+                first = time.monotonic()
+            assert not copies or line == b"%d 1 2\n" % (number - 1)
+            if number % max(1, count // 100) == 0 and number >= max(count // 10, WARM_UP):
+                memory.append(_resident(process.pid))
+    feeder.join()
+    assert process.wait() == 0
+    assert number == count
+    assert first - begun - idle < 2
+    assert max(memory) - memory[0] < 50 * MEGABYTE, (memory[0], max(memory))
+
+
+def _resident(process: int) -> int:
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+PARTS = (
+    Part("as many lines out as in, of random bytes", _random),
+    Part("lines come back in their order", _order),
+    Part("the same text alone and with others", _mates),
+    Part("memory is flat however many lines", _many),
+)
