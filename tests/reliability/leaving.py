@@ -70,7 +70,7 @@ def _twice(world: World, share: float) -> Iterator[Row]:
 
 
 def _limited(world: World, share: float) -> Iterator[Row]:
-    for seconds in (2, 4, 6):
+    for seconds in (5, 8):
 
         def check(folder: Path, seconds: int = seconds) -> None:
             changes = {"training.max_steps": 10**6, "training.max_time": seconds, "training.log_every": 100}
