@@ -86,6 +86,7 @@ class Command:
     def _run(self, arguments: Sequence[str], folder: Path, writing: int, prepare: Prepare | None) -> NoReturn:
         code: object = 1
         try:
+            torch.set_num_threads(1)  # those of the parent, if it had several, are not copied
             os.setsid()
             os.chdir(folder)
             for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
