@@ -39,7 +39,7 @@ format: setup
 bench: setup
 	$(BIN)/python tests/bench $(ARGS)
 
-# Tries every promise of reliability many times, for about an hour; ARGS="--share 0.1" tries a tenth.
+# Tries every promise of reliability many times; ARGS="--share 0.1" tries a tenth.
 torture: setup
 	$(BIN)/python tests/reliability $(ARGS)
 

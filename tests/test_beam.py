@@ -253,7 +253,7 @@ MODELS: list[dict[str, object]] = [
 @pytest.mark.parametrize("options", MODELS, ids=lambda options: "-".join(map(str, list(options.values())[:3])))
 def test_real_models_are_searched_by_the_same_laws(options: dict[str, object]) -> None:
     torch.manual_seed(0)
-    model: Any = build(TypeAdapter(ModelConfig).validate_python(options), 12, 12, shared=True).eval()
+    model: Any = build(TypeAdapter(ModelConfig).validate_python(options), 12, 12, shared=True).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3.0)  # fresh weights are nearly indifferent: every hypothesis would tie

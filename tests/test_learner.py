@@ -26,6 +26,12 @@ MODELS: dict[str, ModelConfig] = {
 PAIRS = [([4 + (row * word) % 7 for word in range(1, 2 + row % 5)], [4 + row % 7] * (1 + row % 4)) for row in range(8)]
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Whatever tests of other modules have left: with several threads a batch is cut into shares from the start."""
+    torch.set_num_threads(1)
+
+
 def learner(model: ModelConfig = TRANSFORMER, **options: object) -> Learner:
     """A learner in fp64, so that only what is wrong differs."""
     torch.manual_seed(1)

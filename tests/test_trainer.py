@@ -264,7 +264,8 @@ def test_translations_that_are_all_alike_are_told(share: float, is_told: bool, t
     trained.train()
     said = [line for line in told(trained).splitlines() if "one and the same line" in line]
     expected = (
-        "warning: step 4: 90% of the translations are one and the same line; it looks away from the source so far"
+        "warning: step 4: 90% of the translations are one and the same line; "
+        "if it stays so, lower training.learning_rate"
     )
     assert said == [expected] * is_told
 

@@ -192,7 +192,7 @@ class Trainer:
             self.progress.validated(found)
             if alike > ALIKE:
                 what = f"{alike:.0%} of the translations are one and the same line"
-                self.progress.say(f"warning: step {self.step}: {what}; it looks away from the source so far")
+                self.progress.say(f"warning: step {self.step}: {what}; if it stays so, lower training.learning_rate")
             self._save()
 
     # ---- checkpoints ------------------------------------------------------------------------------------------

@@ -12,10 +12,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from rows import Part  # noqa: E402
+from rows import MODULES, Part  # noqa: E402
 from world import World  # noqa: E402
-
-MODULES = ("fuzz", "lines", "data", "crashes", "damage", "leaving", "hostile", "doors")
 
 
 def main() -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import re
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faults import BROKEN, FULL, QUOTA, count_into, fail_at, kill_at, no_larger_than
@@ -47,11 +48,9 @@ def _random(world: World, share: float) -> Iterator[Row]:
         yield Row(f"kill -9 at random moments, seed {seed}", check)
 
 
-def _after(seconds: float) -> object:
-    from time import monotonic
-
-    end = monotonic() + seconds
-    return lambda told: monotonic() > end
+def _after(seconds: float) -> Callable[[str], bool]:
+    end = time.monotonic() + seconds
+    return lambda told: time.monotonic() > end
 
 
 def _aimed(world: World, share: float) -> Iterator[Row]:

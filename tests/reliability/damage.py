@@ -14,7 +14,7 @@ from trainings import digest
 from world import World
 
 from nmt.errors import ModelError
-from nmt.sealed import MANIFEST
+from nmt.sealed import MANIFEST, unseal
 from nmt.training import checkpoint
 
 CPU = torch.device("cpu")
@@ -97,8 +97,6 @@ def _sealed(home: Path) -> list[Path]:
 
 
 def _names(folder: Path) -> set[str]:
-    from nmt.sealed import unseal
-
     return {MANIFEST, *unseal(folder).files}
 
 

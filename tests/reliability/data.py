@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from nursery import run
+from nursery import Command, run
 from rows import Part, Row
 from trainings import options
 from world import World
@@ -183,8 +183,6 @@ def _aligned(world: World, share: float) -> Iterator[Row]:
 
 
 def _twice(world: World, share: float) -> Iterator[Row]:
-    from nursery import Command
-
     def check(folder: Path) -> None:
         endless = world.words(folder, {"training.max_steps": 10**6, "training.log_every": 1})
         first = Command(endless, folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ if __name__ == "__main__":
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rows import Part, Row, spread
+from safetensors import SafetensorError
 from world import World
 
 from nmt.config import DataConfig
@@ -141,10 +143,6 @@ def _damaged(world: World, share: float) -> Iterator[Row]:
 
 
 def _try(data: bytes, load: Callable[[bytes], object], count: int) -> None:
-    import random
-
-    from safetensors import SafetensorError
-
     for seed in range(count):
         chance = random.Random(seed)
         changed = bytearray(data)

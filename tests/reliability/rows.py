@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from world import World
 
+MODULES = ("fuzz", "lines", "data", "crashes", "damage", "leaving", "hostile", "doors")  # with parts
+
 
 class Row(NamedTuple):
     """One thing that is tried."""

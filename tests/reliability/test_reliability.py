@@ -11,10 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rows import Part
+from rows import MODULES, Part
 from world import World
 
-MODULES = ("fuzz", "lines", "data", "crashes", "damage", "leaving", "hostile", "doors")
 PARTS = [(module, part) for module in MODULES for part in importlib.import_module(module).PARTS]
 SHARE = 0.02
 MOST = 12  # rows of a part
