@@ -79,7 +79,7 @@ def run_of(path: Path) -> Path:
     raise ModelError(f"{path}: neither a run nor a checkpoint; give a folder that nmt train wrote")
 
 
-def load_torch(products: int = 128) -> None:
+def load_torch(products: int = 32) -> None:
     """Import torch without searching what it makes for garbage, which takes a tenth of the time, and there is none.
 
     `products` is how many matrix products, each of another shape, oneDNN keeps its code for; its own thousand take
