@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from typing import Protocol, cast
 
 from nmt.errors import OptionError, ResourceError
 from nmt.text import clean, reason
+
+STDOUT = 1  # its file descriptor
 
 
 class ByteWriter(Protocol):
@@ -29,10 +32,15 @@ class ByteWriter(Protocol):
         ...
 
 
-def standard_output() -> ByteWriter:
-    """Return stdout without its buffer: nothing is left in it when a pipe closes or a disk is full."""
+def standard_output(inputs: Iterable[str | Path | int] = ()) -> ByteWriter:
+    """Return stdout without its buffer: nothing is left in it when a pipe closes or a disk is full.
+
+    Raises OptionError where it is a file that is read too (0: stdin): what is written would be read, without end.
+    """
     if sys.stdout is None:
         raise ResourceError("stdout is closed; name a file with -o")
+    if stat.S_ISREG(os.fstat(STDOUT).st_mode) and _is_among(STDOUT, inputs):
+        raise OptionError("stdout: input and output are the same file; name another with -o")
     buffer = sys.stdout.buffer
     return cast(ByteWriter, buffer.raw if isinstance(buffer, BufferedWriter) else buffer)
 
@@ -92,12 +100,16 @@ def open_output(
 def _check(path: Path, inputs: Iterable[str | Path | int], *, force: bool) -> None:
     if not path.exists():
         return
-    if any(os.path.exists(known) and os.path.samefile(known, path) for known in inputs):
+    if _is_among(path, inputs):
         raise OptionError(f"{path}: input and output are the same file; name another with -o")
     if path.is_dir():
         raise OptionError(f"{path}: is a directory; name a file with -o")
     if path.is_file() and not force:
         raise OptionError(f"{path}: exists; use --force")
+
+
+def _is_among(output: Path | int, inputs: Iterable[str | Path | int]) -> bool:
+    return any(os.path.exists(known) and os.path.samefile(known, output) for known in inputs)
 
 
 def _create(place: Path, name: Path) -> FileIO:

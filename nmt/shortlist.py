@@ -56,14 +56,14 @@ class Shortener:
         return with_output(model, FrozenLinear(self._weight[ids])), ids
 
 
-def learn(source: Ragged, target: Ragged, source_size: int, target_size: int) -> Shortlist:
-    """Return the shortlist of pairs of ids without BOS and EOS, for vocabularies of these sizes.
+def enough(source_lengths: Index, target_lengths: Index) -> Index:
+    """Return the numbers of as many pairs, evenly spread, as `learn` should be given of those with these lengths."""
+    every = max(1, -(-int((source_lengths * target_lengths).sum()) // LINKS))
+    return np.arange(0, len(source_lengths), every)
 
-    Of many pairs only some, evenly spread, are looked at.
-    """
-    every = max(1, -(-int((source.lengths * target.lengths).sum()) // LINKS))
-    rows = np.arange(0, len(source.lengths), every)
-    source, target = source.take(rows), target.take(rows)
+
+def learn(source: Ragged, target: Ragged, source_size: int, target_size: int) -> Shortlist:
+    """Return the shortlist of pairs of ids without BOS and EOS, for vocabularies of these sizes."""
     words, tokens, starts = _links(source, target)
     keys, link = np.unique(words * target_size + tokens, return_inverse=True)
     words = keys // target_size

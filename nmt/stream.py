@@ -19,6 +19,7 @@ __all__ = ["Block", "Job", "Stats", "TextOptions", "Translator", "translate_file
 
 MAX_LINES = 4096  # of a block: as many translations are held in memory, and lost by Ctrl-C
 BAR = " ||| "  # the separator of Moses' n-best lists
+LOST = "no translation was found (the model gives no numbers, or the options forbid every one)"
 
 Format = Literal["text", "tsv", "jsonl"]
 
@@ -50,6 +51,7 @@ class Stats:
     blank: int = 0
     split: int = 0  # lines too long for the model
     limited: int = 0  # lines whose translation is as long as it may be
+    lost: int = 0  # lines for which no translation was found, since the model gave no number or the rules allow none
     source_tokens: int = 0
     unknown: int = 0  # source tokens that are `<unk>`
     target_tokens: int = 0
@@ -93,10 +95,14 @@ def translate_stream(
             if translation.parts > 1 and stats.split <= SHOWN:
                 what = f"{translation.tokens} tokens > {limit}; translated in {translation.parts} pieces"
                 warn(f"{Place(block.name, block.first + place)}: {what}")
+            if _is_lost(translation) and stats.lost <= SHOWN:
+                warn(f"{Place(block.name, block.first + place)}: {LOST}; its line is left empty")
         writer.write(answers)
         stats.seconds = time.perf_counter() - begun
     if stats.split > SHOWN:
         warn(f"{stats.split} lines in all were too long for the model and translated in pieces")
+    if stats.lost > SHOWN:
+        warn(f"{LOST} for {stats.lost} lines in all")
     return stats
 
 
@@ -124,9 +130,14 @@ def _count(stats: Stats, translation: Translation, search: SearchConfig) -> None
     stats.blank += not translation.tokens
     stats.split += translation.parts > 1
     stats.limited += len(best.pieces) >= longest
+    stats.lost += _is_lost(translation)
     stats.source_tokens += translation.tokens
     stats.unknown += translation.unknown
     stats.target_tokens += len(best.pieces)
+
+
+def _is_lost(translation: Translation) -> bool:
+    return translation.tokens > 0 and not math.isfinite(translation.log_probability)
 
 
 def _as_text(number: int, source: str, translation: Translation, job: Job) -> Iterator[str]:

@@ -7,7 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable
-from math import exp, floor, log, log1p, sqrt
+from math import sqrt
 from typing import NamedTuple
 
 import sentencepiece
@@ -17,7 +17,10 @@ from nmt.errors import DataError, OptionError
 from nmt.text import without_surrogates
 
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")  # ids 0 to 3; `nmt.batches` has the same as PAD, UNK, BOS, EOS
-SAMPLE = 2_000_000  # sentences that pieces are learnt from at most, drawn evenly over the whole corpus
+# Pieces are learnt from a sample of at most so many sentences and characters, drawn evenly over the whole corpus. For
+# unigram pieces sentencepiece takes some 30 bytes of memory a character.
+SAMPLE, CHARACTERS = 2_000_000, 64_000_000
+LOWERED = 0.9  # to this share a sample is cut when it is too large
 
 # Sentencepiece's own cleaning (nmt_nfkc) is not used: it deletes \x1c and joins the words around it, and it turns the
 # zero-width non-joiner inside Persian words, marks of writing direction and U+FFFD into spaces.
@@ -46,23 +49,25 @@ class Draw(NamedTuple):
     seen: int  # sentences of the whole stream
 
 
-def draw(sentences: Iterable[str], count: int = SAMPLE) -> Draw:
-    """Return `count` sentences, each of the stream as likely as any other and the same on every run.
+def draw(sentences: Iterable[str], count: int = SAMPLE, size: int = CHARACTERS) -> Draw:
+    """Return all sentences, or of more than `count`, or than `size` characters in all, a sample nearly as large.
 
-    Reservoir sampling, Li's algorithm L (doi 10.1145/198429.198435): between two sentences taken a geometric number
-    is passed over, so that a random number is drawn only for those that are taken.
+    Each sentence gets a random number, and those below a bound are kept, which is lowered whenever they are too many:
+    each of the stream is as likely as any other, and the same are drawn on every run.
     """
-    chance, drawn, seen = random.Random(1), list[str](), 0
-    weight = exp(log(1.0 - chance.random()) / count)
-    wanted = count + floor(log(1.0 - chance.random()) / log1p(-weight))
+    chance, bound, held, seen = random.Random(1), 1.0, 0, 0
+    kept = list[tuple[float, str]]()
     for seen, sentence in enumerate(sentences, 1):  # noqa: B007 - the count is needed after the loop
-        if len(drawn) < count:
-            drawn.append(printable(sentence))
-        elif seen > wanted:
-            drawn[chance.randrange(count)] = printable(sentence)
-            weight *= exp(log(1.0 - chance.random()) / count)
-            wanted = seen + floor(log(1.0 - chance.random()) / log1p(-weight))
-    return Draw(drawn, seen)
+        number = chance.random()
+        if number >= bound:
+            continue
+        kept.append((number, printable(sentence)))
+        held += len(sentence)
+        while len(kept) > 1 and (len(kept) > count or held > size):
+            bound *= LOWERED
+            kept = [one for one in kept if one[0] < bound]
+            held = sum(len(text) for _, text in kept)
+    return Draw([text for _, text in kept], seen)
 
 
 def train(sentences: Iterable[str], config: TokenizerConfig, vocab_size: int | None = None) -> bytes:

@@ -177,6 +177,25 @@ def test_what_will_be_done_again_is_dropped(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_file_that_cannot_be_written_is_given_up_and_told_once(tmp_path: Path) -> None:
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    stream = io.StringIO()
+    progress = Progress(tmp_path, stream)
+    progress.begin(0)
+    assert progress._metrics
+    progress._metrics.close()
+    progress._metrics = Path("/dev/full").open("a")  # noqa: SIM115
+    for step in (1, 2):
+        progress.log(report(step))
+    progress.close()
+    said = stream.getvalue().splitlines()
+    reason = "No space left on device; training goes on without it"
+    assert [line for line in said if "warning" in line] == [
+        f"warning: /dev/full: {reason}", f"warning: {tmp_path}/train.log: {reason}",
+    ]  # fmt: skip
+    assert [line for line in said if line.startswith("step ")] == [progress._brief(report(step)) for step in (1, 2)]
+
+
 def test_tensorboard_has_every_number(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     progress = Progress(tmp_path, io.StringIO())

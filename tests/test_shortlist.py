@@ -21,7 +21,7 @@ from nmt.models import build
 from nmt.models.weights import with_output
 from nmt.ragged import Ragged
 from nmt.search import Hypothesis, Requests, search
-from nmt.shortlist import LIKELY, Shortener, Shortlist, learn
+from nmt.shortlist import LIKELY, Shortener, Shortlist, enough, learn
 
 torch.set_num_threads(1)
 
@@ -48,7 +48,8 @@ def substituted(count: int, seed: int = 1, words: Sequence[int] = WORDS) -> list
 
 def learnt(pairs: Sequence[Pair]) -> Shortlist:
     source, target = (Ragged.of([pair[side] for pair in pairs]) for side in (0, 1))
-    return learn(source, target, SOURCE_SIZE, TARGET_SIZE)
+    rows = enough(source.lengths, target.lengths)
+    return learn(source.take(rows), target.take(rows), SOURCE_SIZE, TARGET_SIZE)
 
 
 def first(words: Shortlist) -> dict[int, int]:

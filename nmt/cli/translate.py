@@ -150,9 +150,9 @@ def _open(
 ) -> AbstractContextManager[Writer]:
     from nmt.output import Writer, open_output, standard_output
 
-    if output is None:
-        return nullcontext(Writer(standard_output(), "stdout", unbuffered=unbuffered))
     inputs = [0 if str(path) == "-" else path for path in sources]
+    if output is None:
+        return nullcontext(Writer(standard_output(inputs), "stdout", unbuffered=unbuffered))
     return open_output(output, inputs, force=force, unbuffered=unbuffered)
 
 

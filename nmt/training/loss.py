@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nmt.batches import PAD
+from nmt.frozen import FrozenLinear
 
 ROWS = {"cpu": 512}  # labels whose logits are looked at together: they stay in the cache of a CPU
 ALL = 16_384  # of them elsewhere
@@ -43,9 +44,11 @@ class _CrossEntropy(torch.autograd.Function):
         by_states = torch.empty_like(states) if is_learning else None
         by_weight = torch.zeros_like(weight, dtype=wide) if is_learning else None
         size = ROWS.get(states.device.type, ALL)
+        output = FrozenLinear(weight)  # laid out once for all products with it, not once for each
+        backward = FrozenLinear(weight.T) if is_learning else output
         for start in range(0, len(labels), size):
             some, their = states[start : start + size], labels[start : start + size, None]
-            logits = (some @ weight.T).to(wide)  # (label, vocab)
+            logits = output(some).to(wide)  # (label, vocab)
             probability = logits.softmax(-1)
             # The likeliest token's probability is at least 1 / V, so its logarithm is safe where a label's may not be.
             normaliser = logits.amax(-1) - probability.amax(-1).log()
@@ -62,7 +65,7 @@ class _CrossEntropy(torch.autograd.Function):
             if states.device.type != "cpu":
                 gradient *= counts
             narrow = gradient.to(states.dtype)
-            torch.mm(narrow, weight, out=by_states[start : start + size])
+            by_states[start : start + size] = backward(narrow)
             if narrow.dtype == by_weight.dtype:
                 by_weight.addmm_(narrow.T, some)
             else:

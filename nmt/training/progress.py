@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol, TextIO, cast
 
@@ -83,7 +84,7 @@ class Progress:
         self.last = "not validated yet"  # the latest validation, in brief
         self._width = 0  # of the live line on the screen
         self._ticked = -math.inf  # time.monotonic() when it was drawn
-        self._log: IO[str] = (run / "train.log").open("a", encoding="utf-8", errors="replace")
+        self._log: IO[str] | None = (run / "train.log").open("a", encoding="utf-8", errors="replace")
         self._metrics: IO[str] | None = None
         self._board: Writer | None = None
 
@@ -103,7 +104,7 @@ class Progress:
         line = CONTROL.sub(" ", clean(text))
         self._clear()
         print(line, file=self.stream, flush=True)
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), line, file=self._log, flush=True)
+        self._log = self._added(self._log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
 
     def is_due(self) -> bool:
         """Say whether there is a terminal whose line has stood for a while: a report can cost more than a step."""
@@ -149,11 +150,9 @@ class Progress:
     def close(self) -> None:
         """Close the logs."""
         self._clear()
-        self._log.close()
-        if self._board:
-            self._board.close()
-        if self._metrics:
-            self._metrics.close()
+        for file in (self._log, self._board, self._metrics):
+            if file:
+                file.close()
 
     def _brief(self, report: Report) -> str:
         return (
@@ -167,12 +166,25 @@ class Progress:
             self.stream.write("\r" + " " * self._width + "\r")
             self._width = 0
 
+    def _added(self, file: IO[str] | None, line: str) -> IO[str] | None:
+        """Add a line to a file and return it; one that cannot be written is given up, and training goes on."""
+        if file is None:
+            return None
+        try:
+            print(line, file=file, flush=True)
+        except OSError as error:
+            print(f"warning: {file.name}: {error.strerror}; training goes on without it", file=self.stream, flush=True)
+            with suppress(OSError):  # of what could not be written
+                file.close()
+            return None
+        return file
+
     def _record(self, kind: str, values: Record) -> None:
         """Write a line of metrics; JSON has no word for what is not finite, so that is left out."""
         known = {name: value for name, value in values.items() if _is_known(value)}
         if self._metrics:
             line = json.dumps({"kind": kind, "time": round(time.time(), 3), **known}, allow_nan=False)
-            print(line, file=self._metrics, flush=True)
+            self._metrics = self._added(self._metrics, line)
         if self._board:
             for name, value in known.items():
                 if name not in ("step", "best_step", "metric"):

@@ -21,7 +21,7 @@ from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import ModelError, OptionError, ResourceError
 from nmt.frozen import freeze
 from nmt.models import build
-from nmt.shortlist import Shortlist, learn
+from nmt.shortlist import Shortlist, enough, learn
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.training.average import mean
@@ -163,6 +163,7 @@ def _final_weights(run: Path, config: Config, steps: list[int]) -> dict[str, tor
 def _shortlist(parts: Parts) -> Shortlist:
     """Learn which target tokens are likely from pairs spread evenly over the corpus."""
     rows = np.linspace(0, len(parts.corpus) - 1, min(len(parts.corpus), SHORTLIST_PAIRS)).astype(np.int64)
+    rows = rows[enough(*parts.corpus.lengths(rows))]
     source, target = parts.tokenizers
     return learn(*parts.corpus.take(rows), source.size, target.size)
 

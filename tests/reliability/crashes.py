@@ -7,9 +7,10 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from faults import BROKEN, FULL, QUOTA, count_into, fail_at, kill_at, no_larger_than
+from faults import BROKEN, FULL, QUOTA, count_into, fail_at, kill_at, no_larger_than, small_disk
 from nursery import Command, Ended, run
 from rows import Part, Row, spread
 from trainings import digest
@@ -17,6 +18,7 @@ from world import World
 
 from nmt.training import checkpoint
 
+PAGE = 4096  # bytes: a disk has whole ones
 KILLS = 3  # of one training at most
 MOMENTS = {  # what a training says before a moment that is easily got wrong
     "the tokenizer is there": r"tokenizer trained",
@@ -112,6 +114,35 @@ def _full(world: World, share: float) -> Iterator[Row]:
         yield Row(f"disk full at {size} bytes of a file", check)
 
 
+def _small(world: World, share: float) -> Iterator[Row]:
+    """Disks that are too small, and then large enough; nothing where this process may not make them."""
+    if not _may_mount(world.folder / "disk"):
+        return
+    whole = sum(file.stat().st_size for file in world.finished.rglob("*") if file.is_file())
+    for number in range(spread(20, share)):
+        size = PAGE * (1 + number * 2 * whole // PAGE // spread(20, share))
+
+        def check(folder: Path, size: int = size) -> None:
+            disk = folder / "disk"
+            disk.mkdir()
+            with small_disk(disk, size) as resize:
+                ended = run(world.words(disk), folder)
+                _is_refused(ended)
+                if ended.code:
+                    _kept(disk / "run", 0)
+                resize(10 * whole)
+                _ends_the_same(world, disk)
+
+        yield Row(f"a disk of {size} bytes", check)
+
+
+def _may_mount(disk: Path) -> bool:
+    disk.mkdir()
+    with suppress(OSError), small_disk(disk, PAGE):
+        return True
+    return False
+
+
 def _is_refused(ended: Ended) -> None:
     """A fault of the disk ends with 5 and one line, unless it was one that nothing depends on."""
     assert ended.code in (0, 5), ended
@@ -142,5 +173,6 @@ PARTS = (
     Part("kill -9 at random moments ends in the same weights", _random),
     Part("kill -9 and errors at every write", _aimed),
     Part("kill -9 at chosen moments", _chosen),
-    Part("a full disk", _full),
+    Part("files that may not grow", _full),
+    Part("a small disk", _small),
 )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from nursery import Command, run
 from rows import Part, Row
-from trainings import options
+from trainings import options, words
 from world import World
 
 from nmt.config import DataConfig
@@ -41,6 +44,12 @@ def _with(lines: list[str], place: int, text: str) -> list[str]:
 def _two(source: bytes, target: bytes) -> dict[str, bytes]:
     return {"a.en": source, "a.de": target}
 
+
+ROOT = Path(__file__).parents[2]
+LONG = 1_000  # bytes of a line of a large corpus
+MEMORY = 1 << 30  # bytes of data (RLIMIT_DATA) that a process may take: torch and its libraries need half of that
+HELD_OUT = 1_000  # pairs at most
+PATIENCE = 1_800  # seconds
 
 BOTH = "a.en a.de"
 FINE = _two(_lines(EN), _lines(DE))
@@ -197,8 +206,37 @@ def _twice(world: World, share: float) -> Iterator[Row]:
     yield Row("A67 two trainings in one folder", check)
 
 
+def _large(world: World, share: float) -> Iterator[Row]:
+    """A corpus of three times the memory that the process may take, or a share of it: it is mapped, not read in."""
+
+    def check(folder: Path) -> None:
+        pairs = round(3 * MEMORY * share) // (2 * LONG)
+        text = " ".join(str(number % 10) for number in range(LONG))
+        files = [str(folder / name) for name in ("text.en", "text.de")]
+        for name in files:
+            with open(name, "w", encoding="utf-8") as file:
+                file.writelines(f"{number:07} {text}"[: LONG - 1] + "\n" for number in range(pairs))
+        changes = {"data.max_length": 2 * LONG, "model.max_length": 2 * LONG, "training.batch_tokens": 2 * LONG}
+        changes |= {"training.max_steps": 4, "search.max_length_ratio": 0.1}
+        changes |= {"tokenizer.type": "char", "tokenizer.sampling": 0, "tokenizer.vocab_size": "auto"}
+        # Of an algebra that nothing here uses, with memory of its own for each core.
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+        limited = f'ulimit -d {MEMORY >> 10}; exec "$0" -m nmt "$@"'
+        done = subprocess.run(
+            ["bash", "-c", limited, sys.executable, *words(files, folder / "run", changes)], capture_output=True,
+            text=True, timeout=PATIENCE, check=False, env={**environment, "NMT_CACHE": str(folder / "cache")},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-500:]
+        kept = re.search(r"(\d+) pairs, cpu", done.stderr)
+        assert kept, done.stderr[-500:]
+        assert pairs - HELD_OUT <= int(kept[1]) <= pairs, kept
+
+    yield Row(f"a corpus of three times {MEMORY >> 20} MiB, {share:.0%} of it", check)
+
+
 PARTS = (
     Part("pairs stay pairs", _aligned),
+    Part("a corpus larger than the memory trains", _large),
     Part("what is wrong with a corpus or a config is said", _said),
     Part("two trainings never share a folder", _twice),
 )

@@ -8,7 +8,9 @@ import pathlib
 import resource
 import shutil
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,30 @@ def no_larger_than(size: int) -> Callable[[], None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     return limit
+
+
+def more_memory(size: int) -> None:
+    """Let this process take so many bytes more than it has, and no more."""
+    pages = int(Path("/proc/self/statm").read_text().split()[5])  # of data and stack, as RLIMIT_DATA counts them
+    limit = pages * resource.getpagesize() + size
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Callable[[int], None]]:
+    """Make a folder a disk of so many bytes, and yield what gives it another size; OSError where one may not."""
+    mount(folder, f"size={size}")
+    try:
+        yield lambda size: mount(folder, f"remount,size={size}")
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def mount(folder: Path, options: str) -> None:
+    """Mount a disk in memory."""
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(done.returncode, done.stderr.strip())
 
 
 def _watch(moment: int, happen: Callable[[], None]) -> list[int]:

@@ -13,18 +13,24 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from corpora import multi30k
+from faults import more_memory
 from nursery import run
 from rows import Part, Row, spread
-from runs import stream
+from runs import CPU, scripted, stream
+from torch import Tensor
 from world import World
 
+from nmt.batches import Padded
+from nmt.config import SearchConfig
 from nmt.translate import Translator
 
 ROOT = Path(__file__).parents[2]
 TIES = 3  # of 3,000 lines may differ where two translations have one score
-MEGABYTE = 1 << 20
+MEGABYTE, GIGABYTE = 1 << 20, 1 << 30
+GREEDY = SearchConfig(beam_size=1)
 WARM_UP = 10_000  # lines: two of the largest blocks
 LEAST = 30_000  # lines, to see more than the warm-up
 
@@ -124,6 +130,87 @@ COPY = """
 """
 
 
+def _odd(world: World, share: float) -> Iterator[Row]:
+    """Lines that are too long, never end or are no numbers, each between two others."""
+    size = spread(10_000_000, share)  # bytes
+    lines = {
+        "A27 a line of 100,000 tokens": "1 2. " * 33_000,
+        f"A28 {size:,} bytes without a space": "x" * size,
+        "A30 one letter 500 times": "a" * 500,
+        "A30 one word 363 times": ". " * 363,
+    }
+    for name, line in lines.items():
+
+        def check(folder: Path, line: str = line) -> None:
+            (folder / "input").write_text(f"1 2\n{line}\n3 4\n")
+            words = ["translate", "-m", str(world.finished), "--threads", "1", "-b", "1", "-o", "output", "input"]
+            ended = run(words, folder, lambda: more_memory(GIGABYTE))
+            assert ended.code == 0, ended
+            found = (folder / "output").read_text(encoding="utf-8").split("\n")
+            assert len(found) == 4
+            assert ("input:2" in ended.told) == (len(line) > 512), ended.told
+            assert found[0] == _tiny(world).translate(["1 2"], GREEDY)[0]
+
+        yield Row(name, check)
+
+    def time_grows_evenly(folder: Path) -> None:
+        seconds = list[float]()
+        for length in (size // 10, size):
+            (folder / "input").write_text("x" * length + "\n")
+            words = ["translate", "-m", str(world.finished), "--threads", "1", "-b", "1", "-o", f"{length}", "input"]
+            ended = run(words, folder)
+            assert ended.code == 0, ended
+            seconds.append(ended.seconds)
+        assert seconds[1] < 15 * seconds[0], seconds
+
+    yield Row("A28 ten times as long takes ten times as long", time_grows_evenly)
+    tokenizers = _tiny(world).tokenizers
+    spelt = {tokenizers.target.pieces([number])[0]: number for number in range(tokenizers.target.size)}
+    for name in ("<0x0A>", "<0x0D>", "<0x00>", "<0x85>", "<0xFF>", "\u2581"):
+        for ends in (True, False):
+
+            def says(folder: Path, name: str = name, ends: bool = ends) -> None:
+                answer = stream(scripted(tokenizers, [spelt[name]], ends=ends), b"1\n2 3\n\n4\n")
+                assert answer.data.count(b"\n") == len(answer.lines) == 4
+                assert not {"\0", "\r", "\x85"} & set("".join(answer.lines))
+                assert answer.stats.limited == (0 if ends else 3)
+
+            yield Row(f"A31 A32 a model that says {name}{'' if ends else ' and never ends'}", says)
+
+    def broken(folder: Path) -> None:
+        sound = stream(_tiny(world), b"1 2\n3 4 5 6\n1\n7 8\n")
+        model, config = _tiny(world).model, _tiny(world).config
+        answer = stream(Translator(config, tokenizers, Poisoned(model, longer_than=3), CPU), b"1 2\n3 4 5 6\n1\n7 8\n")
+        assert answer.lines == [sound.lines[0], "", *sound.lines[2:]]
+        assert [warning for warning in answer.warnings if warning.startswith("stdin:2: no translation")]
+
+    yield Row("F28 a sentence whose numbers are none", broken)
+
+
+class Marked(NamedTuple):
+    """What a model remembers of a sentence, and whether what it makes of it is broken."""
+
+    memory: Any
+    is_broken: Tensor  # (batch,) bool
+
+
+class Poisoned:
+    """A model that gives no numbers for sentences of more than so many tokens."""
+
+    def __init__(self, model: Any, longer_than: int) -> None:
+        self._model, self._longest = model, longer_than
+
+    def encode(self, source: Padded) -> Marked:
+        return Marked(self._model.encode(source), source.lengths - 1 > self._longest)
+
+    def start(self, memory: Marked, beam: int, length: int) -> Any:
+        return self._model.start(memory.memory, beam, length)
+
+    def step(self, tokens: Tensor, state: Any, memory: Marked) -> tuple[Tensor, Any]:
+        logits, state = self._model.step(tokens, state, memory.memory)
+        return logits.masked_fill(memory.is_broken[:, None, None], float("nan")), state
+
+
 def _many(world: World, share: float) -> Iterator[Row]:
     """Lines through a pipe: memory is flat, the first answers come at once, and each line is there."""
     count, fewer = (max(LEAST, spread(wanted, share)) for wanted in (10_000_000, 100_000))
@@ -183,6 +270,7 @@ def _resident(process: int) -> int:
 PARTS = (
     Part("as many lines out as in, of random bytes", _random),
     Part("lines come back in their order", _order),
+    Part("long, endless and broken lines are one line each", _odd),
     Part("the same text alone and with others", _mates),
     Part("memory is flat however many lines", _many),
 )
