@@ -945,6 +945,24 @@ def test_beams_are_compared(world: World) -> None:
     assert world.nmt(*swept, "--beams", "1,4").ok().out.splitlines()[0].split()[:2] == ["beam", "BLEU"]
 
 
+@keeps("eval --report", "compare", "compare --source", "compare --reference", "compare --output", "compare --force")
+@keeps("compare --format", "compare --tokenize", "compare --target-lang", "compare --beam-size")
+@keeps("compare --device", "compare --precision", "compare --threads")
+def test_reports_and_comparisons_show_where_systems_fail(world: World) -> None:
+    given = ("--source", "test.en", "--reference", "test.fr", "--threads", "1")
+    report = json.loads(world.nmt("eval", "-m", "early", *given, "--report", "page.html", "--format", "json").ok().out)
+    assert "<svg" in (world.folder / "page.html").read_text()
+    how = ("--device", "cpu", "--precision", "fp32", "--tokenize", "13a", "--target-lang", "fr")
+    compared = ("compare", "early", "trained", "test.fr", *given, *how)
+    done = world.nmt(*compared, "-o", "page.html", "--force", "--format", "json").ok()
+    scores = [[score["score"] for score in metric["scores"]] for metric in json.loads(done.out)["metrics"]]
+    assert [each[0] for each in scores] == [metric["scores"][0]["score"] for metric in report["metrics"]]
+    assert scores[0][0] < scores[0][1] <= scores[0][2] == pytest.approx(100)
+    assert "furthest ahead" in (world.folder / "page.html").read_text()
+    assert world.nmt(*compared, "-o", "page.html").code == 2
+    assert "paired bootstrap" in world.nmt(*compared, "-b", "1").ok().out
+
+
 @keeps("export", "export --to", "export --model", "export --output", "export --check", "export --force")
 @keeps("export --quantization")
 def test_a_model_is_exported_and_checked(world: World) -> None:
@@ -1006,6 +1024,7 @@ COMMANDS = (
     "train",
     "translate",
     "eval",
+    "compare",
     "info",
     "bench",
     "export",

@@ -1,0 +1,156 @@
+"""A report as one page of HTML that needs no network: tables, plots, sentences side by side; it knows no models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import nmt
+from nmt.inspect.html import Html, element, join, markup, page, table
+from nmt.inspect.plots import Curve, Span, curves, intervals, legend
+from nmt.inspect.report import BY_SENTENCE, CURVES, Breakdown, Report, Symptom
+from nmt.inspect.sentences import Choice, Sentence, differences
+from nmt.inspect.tables import (
+    Table,
+    breakdown_table,
+    copies_table,
+    facts_table,
+    score_table,
+    symptom_table,
+)
+
+EXAMPLES = 20  # line numbers named of each symptom
+
+
+def report_page(report: Report) -> str:
+    """Return the whole page."""
+    title = " and ".join(report.systems) if len(report.systems) < 4 else f"{len(report.systems)} systems"
+    sections = [*_sections(report)]
+    links = [element("li", element("a", name, {"href": f"#{_anchor(name)}"})) for name, _ in sections]
+    body = [
+        element("h1", f"{title} on {report.test_set}"),
+        element("p", f"{_count(report.lines, 'line')}, scored by sacreBLEU, nmt {nmt.__version__}", {"class": "faint"}),
+        element("nav", element("ul", links), {"aria-label": "Sections"}),
+        element("main", [element("section", [_heading(name), *parts]) for name, parts in sections]),
+    ]
+    return page(f"{title} on {report.test_set}", body)
+
+
+def _sections(report: Report) -> Iterator[tuple[str, list[Html]]]:
+    """Yield the heading and the content of each section."""
+    yield "Scores", [*_scores(report)]
+    if any(report.facts):
+        yield "Size and speed", [_table(facts_table(report))]
+    for breakdown in report.breakdowns:
+        yield breakdown.title, [*_breakdown(breakdown, report.systems)]
+    if report.copies:
+        yield "Copied right", [_table(copies_table(report))]
+    yield "Wrong at first sight", [_table(symptom_table(report)), *_examples(report)]
+    for choice in report.choices:
+        yield choice.title, [*_choice(choice, report)]
+    if report.notes:
+        yield "Left out", [element("p", note) for note in report.notes]
+
+
+def _heading(name: str) -> Html:
+    return element("h2", name, {"id": _anchor(name)})
+
+
+def _anchor(name: str) -> str:
+    return re.sub(r"\W+", "-", name.lower())
+
+
+def _table(content: Table) -> Html:
+    return join([element("p", content.note), table(content.title, content.head, content.rows)])
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+# ---- numbers ----------------------------------------------------------------------------------------------------
+
+
+def _scores(report: Report) -> Iterator[Html]:
+    yield _table(score_table(report))
+    if len(report.systems) > 1:
+        yield legend(report.systems)
+        yield element("div", [_intervals(report, number) for number in range(len(report.metrics))], {"class": "plots"})
+    signatures = [metric.scores[0].record["signature"] for metric in report.metrics]
+    signatures += [test.signature for metric in report.metrics for test in metric.tests]
+    names = [metric.name for metric in report.metrics]
+    names += [f"{metric.name}, {test.name}" for metric in report.metrics for test in metric.tests]
+    rows = [[name, element("code", signature)] for name, signature in zip(names, signatures, strict=True)]
+    shown = table("What makes the numbers reproducible", ["", "signature"], rows)
+    yield element("details", [element("summary", "Signatures"), shown])
+
+
+def _intervals(report: Report, number: int) -> Html:
+    metric = report.metrics[number]
+    spans = [
+        Span(name, score.score, score.mean - score.margin, score.mean + score.margin)
+        for name, score in zip(report.systems, metric.scores, strict=True)
+    ]
+    return intervals(f"{metric.name} with its 95 % interval", spans)
+
+
+def _breakdown(breakdown: Breakdown, systems: Sequence[str]) -> Iterator[Html]:
+    if breakdown.is_ordered:
+        if len(systems) > 1:
+            yield legend(systems)
+        labels, counts = [part.label for part in breakdown.parts], [part.lines for part in breakdown.parts]
+        plots = []
+        for metric in CURVES:
+            drawn = [Curve(name, [part.scores[metric][i] for part in breakdown.parts]) for i, name in enumerate(systems)]
+            plots.append(curves(f"{metric}; below, {breakdown.note}, and lines", labels, counts, drawn))
+        yield element("div", plots, {"class": "plots"})
+    yield _table(breakdown_table(breakdown, list(systems)))
+
+
+# ---- sentences --------------------------------------------------------------------------------------------------
+
+
+def _examples(report: Report) -> Iterator[Html]:
+    """Yield which lines show a symptom."""
+    for symptom in report.symptoms:
+        if any(symptom.lines):
+            items = [*_lines(symptom, report.systems)]
+            yield element("details", [element("summary", f"Lines: {symptom.name}"), element("ul", items)])
+
+
+def _lines(symptom: Symptom, systems: Sequence[str]) -> Iterator[Html]:
+    for name, lines in zip(systems, symptom.lines, strict=True):
+        if lines:
+            more = f" and {len(lines) - EXAMPLES:,} more" if len(lines) > EXAMPLES else ""
+            yield element("li", f"{name}: {', '.join(map(str, lines[:EXAMPLES]))}{more}")
+
+
+def _choice(choice: Choice, report: Report) -> Iterator[Html]:
+    marks = [
+        element("mark", "words"), " of a translation that the reference does not have there, ",
+        element("mark", "words", {"class": "missing"}), f" of the reference that no translation has. By {BY_SENTENCE}.",
+    ]  # fmt: skip
+    yield element("p", marks, {"class": "faint"})
+    yield from (_sentence(sentence, report) for sentence in choice.sentences)
+
+
+def _sentence(sentence: Sentence, report: Report) -> Html:
+    target = {"dir": "auto"} | ({"lang": report.target_lang} if report.target_lang else {})
+    boxes = [_box("source", markup(sentence.source), {"dir": "auto"})] if sentence.source else []
+    for number, reference in enumerate(sentence.references, 1):
+        name = "reference" if len(sentence.references) == 1 else f"reference {number}"
+        boxes.append(_box(name, _marked(reference, sentence.hypotheses, "missing"), target))
+    for name, text, score in zip(report.systems, sentence.hypotheses, sentence.scores, strict=True):
+        boxes.append(_box(f"{name}, {score:.1f}", _marked(text, sentence.references, "extra"), target))
+    return element("article", [element("h3", f"line {sentence.line:,}"), element("div", boxes)])
+
+
+def _box(name: str, content: Html, attributes: dict[str, str]) -> Html:
+    return element("dl", [element("dt", name), element("dd", content or "(empty)", attributes)])
+
+
+def _marked(text: str, others: Sequence[str], kind: str) -> Html:
+    parts = (
+        element("mark", span.text, {"class": kind}) if span.differs else span.text for span in differences(text, others)
+    )
+    return join(parts)

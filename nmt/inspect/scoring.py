@@ -1,0 +1,67 @@
+"""sacreBLEU's metrics for reports: of a whole test set, of some of its lines, of each line; it knows nothing of what
+the lines have in common.
+
+What sacreBLEU counts in a sentence (n-grams that match, edits) is counted once per system and then summed over any lines,
+which is what its own resampling does: a score of some lines is the one that it gives to a file of just these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+RESAMPLES = 1000  # of `sacrebleu --confidence`, whose seed is 12345, else $SACREBLEU_SEED
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One metric of one system with its confidence interval, from bootstrap resampling (Koehn 2004, W04-3250)."""
+
+    score: float  # percent
+    mean: float  # of the resamples
+    margin: float  # half of the width of the 95 % interval
+    record: dict[str, Any]  # what `sacrebleu --confidence --format json` prints, not rounded
+
+
+class Scorer:
+    """One of sacreBLEU's metrics with the references of a test set."""
+
+    def __init__(self, metric: Any, references: Sequence[Sequence[str]]) -> None:
+        self.metric, self.references = metric, references
+        self._count = metric._extract_corpus_statistics
+        self._counted = dict[tuple[str, ...], Any]()
+        # TER takes milliseconds per sentence: tests of significance, which ask the metric itself, count nothing anew.
+        metric._extract_corpus_statistics = self._statistics
+
+    def whole(self, hypotheses: Sequence[str]) -> Interval:
+        """Return the score of a system with its interval."""
+        result = self.metric.corpus_score(hypotheses, self.references, n_bootstrap=RESAMPLES)
+        signature = str(self.metric.get_signature())
+        self.metric.n_bootstrap = None  # for the signature of what else is asked of the metric
+        record = json.loads(result.format(width=15, signature=signature, is_json=True))
+        # sacreBLEU leaves out an interval around zero, which is where systems without any match are.
+        mean, margin = record.get("confidence_mean", 0.0), record.get("confidence_var", 0.0)
+        if "confidence" in record:
+            record["confidence"] = f"μ = {mean:.2f} ± {margin:.2f}"
+        return Interval(float(result.score), mean, margin, record | {"score": float(result.score)})
+
+    def part(self, hypotheses: Sequence[str], rows: Sequence[int]) -> float:
+        """Return the score of some lines, at least one, numbered from 0."""
+        counted = self._statistics(hypotheses, self.references)
+        return float(self.metric._aggregate_and_compute([counted[row] for row in rows]).score)
+
+    def length_ratio(self, hypotheses: Sequence[str]) -> float:
+        """Return the tokens of the hypotheses per token of the closest references; only BLEU knows it."""
+        return float(self.metric.corpus_score(hypotheses, self.references).ratio)
+
+    def sentences(self, hypotheses: Sequence[str]) -> list[float]:
+        """Return the score of each line by itself."""
+        return [self.part(hypotheses, [row]) for row in range(len(hypotheses))]
+
+    def _statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Any:
+        key = tuple(hypotheses)
+        if key not in self._counted:
+            self._counted[key] = self._count(hypotheses, references)
+        return self._counted[key]
