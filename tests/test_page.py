@@ -85,7 +85,7 @@ def test_scores_plots_facts_and_sentences_are_there() -> None:
     text = " ".join(" ".join(reader.text).split())
     for expected in (
         "first and second on test.en", "2 lines", "BLEU", "chrF2++", "TER", "paired bootstrap", "baseline", "1,234,567",
-        "3.0 MiB", "1:01:01", "1.5", "By length of the source", "with numbers", "0 (0%)", "looping outputs", "second: 2",
+        "3.0 MiB", "1:01:01", "1.5", "By length of the source", "with numbers", "0 (0%)", "looping outputs", "second, line 2: er er er",
         "Where first is furthest ahead", "nrefs:1|case:mixed",
     ):  # fmt: skip
         assert expected in text, expected

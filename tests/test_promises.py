@@ -955,7 +955,9 @@ def test_reports_and_comparisons_show_where_systems_fail(world: World) -> None:
     how = ("--device", "cpu", "--precision", "fp32", "--tokenize", "13a", "--target-lang", "fr")
     compared = ("compare", "early", "trained", "test.fr", *given, *how)
     done = world.nmt(*compared, "-o", "page.html", "--force", "--format", "json").ok()
-    scores = [[score["score"] for score in metric["scores"]] for metric in json.loads(done.out)["metrics"]]
+    found = json.loads(done.out)
+    scores = [[score["score"] for score in metric["scores"]] for metric in found["metrics"]]
+    assert 0 < found["facts"][0]["training_seconds"] < found["facts"][1]["training_seconds"]
     assert [each[0] for each in scores] == [metric["scores"][0]["score"] for metric in report["metrics"]]
     assert scores[0][0] < scores[0][1] <= scores[0][2] == pytest.approx(100)
     assert "furthest ahead" in (world.folder / "page.html").read_text()

@@ -197,7 +197,7 @@ def test_empty_hypotheses_score_nothing_and_are_counted() -> None:
     assert (bleu.score, bleu.mean, bleu.margin, chrf.score) == (0, 0, 0, 0)
     assert ter.score == TER().corpus_score([""] * LINES, [REFERENCE]).score
     [empty] = [symptom for symptom in found.symptoms if symptom.name == "empty outputs"]
-    assert [len(lines) for lines in empty.lines] == [LINES, 0]
+    assert [len(cases) for cases in empty.cases] == [LINES, 0]
     assert found.length_ratios[0] == 0
 
 
@@ -217,7 +217,7 @@ def test_what_was_to_be_copied_and_what_was_is_counted_for_each_system() -> None
         ("numbers", 1, [1, 0]),
         ("names", 1, [0, 1]),
     ]
-    lines = {symptom.name: symptom.lines for symptom in found.symptoms}
+    lines = {symptom.name: [[case.line for case in cases] for cases in symptom.cases] for symptom in found.symptoms}
     assert lines["empty outputs"] == [[2, 3], [3]]
     assert lines["untranslated copies"] == [[], [2]]
 
@@ -235,7 +235,7 @@ def test_tables_stand_in_columns_under_the_systems_names() -> None:
     assert table.rows[1][:3] == ["  paired bootstrap", "baseline", f"p = {p_value:.4f} *"]
     assert len({len(row) for row in as_text(table).split("\n")[2:] if "baseline" in row}) == 1
     head = breakdown_table(report(1).breakdowns[0], ["baseline"]).head
-    assert head == ["", "lines", "BLEU", "chrF2++"]
+    assert head == ["words", "lines", "BLEU", "chrF2++"]
 
 
 def test_words_differ_that_no_other_text_has_in_this_order() -> None:

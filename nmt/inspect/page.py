@@ -9,7 +9,7 @@ import nmt
 from nmt.inspect.html import Html, element, join, markup, page, table
 from nmt.inspect.plots import Curve, Span, curves, intervals, legend
 from nmt.inspect.report import BY_SENTENCE, CURVES, Breakdown, Report, Symptom
-from nmt.inspect.sentences import Choice, Sentence, differences
+from nmt.inspect.sentences import Sentence, differences
 from nmt.inspect.tables import (
     Table,
     breakdown_table,
@@ -19,7 +19,7 @@ from nmt.inspect.tables import (
     symptom_table,
 )
 
-EXAMPLES = 20  # line numbers named of each symptom
+EXAMPLES = 10  # outputs shown of each symptom and system
 
 
 def report_page(report: Report) -> str:
@@ -46,8 +46,9 @@ def _sections(report: Report) -> Iterator[tuple[str, list[Html]]]:
     if report.copies:
         yield "Copied right", [_table(copies_table(report))]
     yield "Wrong at first sight", [_table(symptom_table(report)), *_examples(report)]
-    for choice in report.choices:
-        yield choice.title, [*_choice(choice, report)]
+    for number, choice in enumerate(report.choices):
+        sentences = [_sentence(sentence, report) for sentence in choice.sentences]
+        yield choice.title, sentences if number else [_marks(), *sentences]
     if report.notes:
         yield "Left out", [element("p", note) for note in report.notes]
 
@@ -61,7 +62,8 @@ def _anchor(name: str) -> str:
 
 
 def _table(content: Table) -> Html:
-    return join([element("p", content.note), table(content.title, content.head, content.rows)])
+    notes = [element("p", content.note)] if content.note else []
+    return join([*notes, table(content.title, content.head, content.rows)])
 
 
 def _count(number: int, thing: str) -> str:
@@ -102,7 +104,7 @@ def _breakdown(breakdown: Breakdown, systems: Sequence[str]) -> Iterator[Html]:
         plots = []
         for metric in CURVES:
             drawn = [Curve(name, [part.scores[metric][i] for part in breakdown.parts]) for i, name in enumerate(systems)]
-            plots.append(curves(f"{metric}; below, {breakdown.note}, and lines", labels, counts, drawn))
+            plots.append(curves(f"{metric} (below: {breakdown.unit}, and how many lines)", labels, counts, drawn))
         yield element("div", plots, {"class": "plots"})
     yield _table(breakdown_table(breakdown, list(systems)))
 
@@ -111,27 +113,30 @@ def _breakdown(breakdown: Breakdown, systems: Sequence[str]) -> Iterator[Html]:
 
 
 def _examples(report: Report) -> Iterator[Html]:
-    """Yield which lines show a symptom."""
+    """Yield the first outputs with each symptom."""
     for symptom in report.symptoms:
-        if any(symptom.lines):
-            items = [*_lines(symptom, report.systems)]
-            yield element("details", [element("summary", f"Lines: {symptom.name}"), element("ul", items)])
+        if any(symptom.cases):
+            items = [*_cases(symptom, report.systems)]
+            yield element("details", [element("summary", f"Show {symptom.name}"), element("ul", items)])
 
 
-def _lines(symptom: Symptom, systems: Sequence[str]) -> Iterator[Html]:
-    for name, lines in zip(systems, symptom.lines, strict=True):
-        if lines:
-            more = f" and {len(lines) - EXAMPLES:,} more" if len(lines) > EXAMPLES else ""
-            yield element("li", f"{name}: {', '.join(map(str, lines[:EXAMPLES]))}{more}")
+def _cases(symptom: Symptom, systems: Sequence[str]) -> Iterator[Html]:
+    for name, cases in zip(systems, symptom.cases, strict=True):
+        for case in cases[:EXAMPLES]:
+            text = element("span", case.text, {"dir": "auto"})
+            yield element("li", [element("span", f"{name}, line {case.line:,}: ", {"class": "faint"}), text])
+        if len(cases) > EXAMPLES:
+            yield element("li", f"{name}: {len(cases) - EXAMPLES:,} more")
 
 
-def _choice(choice: Choice, report: Report) -> Iterator[Html]:
+def _marks() -> Html:
+    """Return what the marks in sentences mean."""
     marks = [
         element("mark", "words"), " of a translation that the reference does not have there, ",
-        element("mark", "words", {"class": "missing"}), f" of the reference that no translation has. By {BY_SENTENCE}.",
+        element("mark", "words", {"class": "missing"}), " of the reference that no translation has there. Sentences are ",
+        f"chosen by {BY_SENTENCE}.",
     ]  # fmt: skip
-    yield element("p", marks, {"class": "faint"})
-    yield from (_sentence(sentence, report) for sentence in choice.sentences)
+    return element("p", marks, {"class": "faint"})
 
 
 def _sentence(sentence: Sentence, report: Report) -> Html:
@@ -141,7 +146,7 @@ def _sentence(sentence: Sentence, report: Report) -> Html:
         name = "reference" if len(sentence.references) == 1 else f"reference {number}"
         boxes.append(_box(name, _marked(reference, sentence.hypotheses, "missing"), target))
     for name, text, score in zip(report.systems, sentence.hypotheses, sentence.scores, strict=True):
-        boxes.append(_box(f"{name}, {score:.1f}", _marked(text, sentence.references, "extra"), target))
+        boxes.append(_box(f"{name}, {BY_SENTENCE} {score:.1f}", _marked(text, sentence.references, "extra"), target))
     return element("article", [element("h3", f"line {sentence.line:,}"), element("div", boxes)])
 
 

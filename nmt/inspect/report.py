@@ -6,7 +6,7 @@ A report is a comparison with one system. It knows nothing of models, files, or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,7 +69,8 @@ class Breakdown:
     """A test set in classes of lines."""
 
     title: str
-    note: str  # what the labels count
+    unit: str  # of what the labels say
+    note: str  # how to read it
     is_ordered: bool  # as lengths are: a curve can be drawn
     parts: list[Part]
 
@@ -84,11 +85,19 @@ class Copies:
 
 
 @dataclass(frozen=True)
+class Case:
+    """An output with a symptom."""
+
+    line: int  # from 1
+    text: str
+
+
+@dataclass(frozen=True)
 class Symptom:
     """What is wrong at first sight."""
 
     name: str
-    lines: list[list[int]]  # per system, from 1
+    cases: list[list[Case]]  # per system
 
 
 @dataclass(frozen=True)
@@ -131,8 +140,8 @@ def build_report(task: Task, systems: Sequence[System], tokenizer: str, known: B
         metrics=metrics,
         length_ratios=[scorers["BLEU"].length_ratio(system.hypotheses) for system in systems],
         breakdowns=[
-            Breakdown(title, note, is_ordered, [_part(group, systems, scorers) for group in groups])
-            for title, note, is_ordered, groups in _divisions(task, known.frequencies)
+            Breakdown(*heading, [_part(group, systems, scorers) for group in groups])
+            for heading, groups in _divisions(task, known.frequencies)
             if groups
         ],
         copies=list(_copies(task, systems)),
@@ -142,17 +151,17 @@ def build_report(task: Task, systems: Sequence[System], tokenizer: str, known: B
     )
 
 
-def _divisions(task: Task, known: Frequencies | None) -> Iterator[tuple[str, str, bool, list[Group]]]:
-    """Yield title, note, whether there is an order, and groups."""
+def _divisions(task: Task, known: Frequencies | None) -> Iterator[tuple[tuple[str, str, str, bool], list[Group]]]:
+    """Yield title, unit, note and whether there is an order, with the groups."""
     if not task.lines:
-        yield "By length of the reference", "words", True, by_length(task.references[0])
+        yield ("By length of the reference", "words", "", True), by_length(task.references[0])
         return
-    yield "By length of the source", "words", True, by_length(task.lines)
+    yield ("By length of the source", "words", "", True), by_length(task.lines)
     if known:
-        note = f"times that the rarest word of a source stands in {known.name}"
-        yield "By the rarest word", note, True, by_rarest_word(task.lines, known.occurrences)
-    note = "a name is a capitalised word inside a sentence; in German sources that is every noun"
-    yield "By content of the source", note, False, by_content(task.lines)
+        note = f"How often the rarest word of a source stands in {known.name}."
+        yield ("By the rarest word", "times seen", note, True), by_rarest_word(task.lines, known.occurrences)
+    note = "A name is a capitalised word inside a sentence; in German sources that is every noun."
+    yield ("By content of the source", "", note, False), by_content(task.lines)
 
 
 def _part(group: Group, systems: Sequence[System], scorers: Mapping[str, Scorer]) -> Part:
@@ -174,6 +183,9 @@ def _symptoms(task: Task, systems: Sequence[System]) -> list[Symptom]:
         [Line(*texts) for texts in zip(sources, system.hypotheses, references, strict=True)] for system in systems
     ]
     return [
-        Symptom(name, [[number for number, line in enumerate(lines, 1) if is_so(line)] for lines in by_system])
-        for name, is_so in SYMPTOMS.items()
+        Symptom(name, [[*_cases(lines, is_so)] for lines in by_system]) for name, is_so in SYMPTOMS.items()
     ]
+
+
+def _cases(lines: Iterable[Line], is_so: Callable[[Line], bool]) -> Iterator[Case]:
+    return (Case(number, line.hypothesis) for number, line in enumerate(lines, 1) if is_so(line))

@@ -58,7 +58,8 @@ class Scorer:
 
     def sentences(self, hypotheses: Sequence[str]) -> list[float]:
         """Return the score of each line by itself."""
-        return [self.part(hypotheses, [row]) for row in range(len(hypotheses))]
+        counted = self._statistics(hypotheses, self.references)
+        return [float(self.metric._aggregate_and_compute([sentence]).score) for sentence in counted]
 
     def _statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Any:
         key = tuple(hypotheses)

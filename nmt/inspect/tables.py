@@ -56,7 +56,7 @@ def breakdown_table(breakdown: Breakdown, systems: list[str]) -> Table:
         [part.label, f"{part.lines:,}", *(f"{score:.1f}" for metric in CURVES for score in part.scores[metric])]
         for part in breakdown.parts
     ]
-    return Table(breakdown.title, breakdown.note, ["", "lines", *names], rows)
+    return Table(breakdown.title, breakdown.note, [breakdown.unit, "lines", *names], rows)
 
 
 def copies_table(report: Report) -> Table:
@@ -71,7 +71,7 @@ def copies_table(report: Report) -> Table:
 
 def symptom_table(report: Report) -> Table:
     """Return how many lines are wrong at first sight."""
-    rows = [[symptom.name, *(f"{len(lines):,}" for lines in symptom.lines)] for symptom in report.symptoms]
+    rows = [[symptom.name, *(f"{len(cases):,}" for cases in symptom.cases)] for symptom in report.symptoms]
     note = "Lines. Looping: a word three times in a row, or several words twice. Copies: mostly the words of the source."
     return Table("Wrong at first sight", note, ["", *report.systems], rows)
 
