@@ -22,7 +22,7 @@ Names = Annotated[
 ]
 Source = Annotated[Path | None, typer.Option(metavar="FILE", help="Text to translate in place of a model's test set.")]
 Files = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Correct translations; again for each set.")]
-Page = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="Page with all there is to see.")]
+Page = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="Page of all there is to see.")]
 Tokenize = Annotated[str | None, typer.Option(metavar="NAME", help="BLEU's tokenizer.  [default: by language]")]
 Format = Annotated[Literal["text", "json"], typer.Option("--format", help="Of what is printed.")]
 SENTENCES = 3  # of each choice are printed
@@ -92,7 +92,7 @@ def _lines(name: str) -> list[str]:
         raise DataError(f"{name}: no such file or folder; name a run folder or a file of translations")
     lines = read_lines(name)
     if (count := tokenized_lines(lines)) > len(lines) / 10:
-        say(f"warning: {name}: {count:,} of {len(lines):,} lines look tokenised (`@@ `, `▁` or ` .`); detokenise them")
+        say(f"warning: {name}: {count:,} of {len(lines):,} lines look tokenised (`@@ `, `▁` or ` .`); detokenise it")
     return lines
 
 

@@ -88,10 +88,14 @@ def by_rarest_word(lines: Sequence[str], occurrences: Counter[str]) -> list[Grou
 
 def by_content(lines: Sequence[str]) -> list[Group]:
     """Return the lines with numbers, with names, with URLs, and those with none of these; a line can be in several."""
-    groups = [Group(f"with {kind.name}", [row for row, line in enumerate(lines) if kind.wanted(line)]) for kind in KINDS]
+    groups = [Group(f"with {kind.name}", _rows(lines, kind.wanted)) for kind in KINDS]
     special = {row for group in groups for row in group.rows}
     groups.append(Group("with none of these", [row for row in range(len(lines)) if row not in special]))
     return [group for group in groups if group.rows]
+
+
+def _rows(lines: Sequence[str], wanted: Callable[[str], list[str]]) -> list[int]:
+    return [row for row, line in enumerate(lines) if wanted(line)]
 
 
 def count_words(lines: Iterable[str], wanted: Collection[str]) -> Counter[str]:

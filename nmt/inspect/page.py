@@ -100,13 +100,15 @@ def _breakdown(breakdown: Breakdown, systems: Sequence[str]) -> Iterator[Html]:
     if breakdown.is_ordered:
         if len(systems) > 1:
             yield legend(systems)
-        labels, counts = [part.label for part in breakdown.parts], [part.lines for part in breakdown.parts]
-        plots = []
-        for metric in CURVES:
-            drawn = [Curve(name, [part.scores[metric][i] for part in breakdown.parts]) for i, name in enumerate(systems)]
-            plots.append(curves(f"{metric} (below: {breakdown.unit}, and how many lines)", labels, counts, drawn))
-        yield element("div", plots, {"class": "plots"})
+        yield element("div", [_curves(breakdown, systems, metric) for metric in CURVES], {"class": "plots"})
     yield _table(breakdown_table(breakdown, list(systems)))
+
+
+def _curves(breakdown: Breakdown, systems: Sequence[str], metric: str) -> Html:
+    parts = breakdown.parts
+    drawn = [Curve(name, [part.scores[metric][place] for part in parts]) for place, name in enumerate(systems)]
+    title = f"{metric} (below: {breakdown.unit}, and how many lines)"
+    return curves(title, [part.label for part in parts], [part.lines for part in parts], drawn)
 
 
 # ---- sentences --------------------------------------------------------------------------------------------------
@@ -133,8 +135,8 @@ def _marks() -> Html:
     """Return what the marks in sentences mean."""
     marks = [
         element("mark", "words"), " of a translation that the reference does not have there, ",
-        element("mark", "words", {"class": "missing"}), " of the reference that no translation has there. Sentences are ",
-        f"chosen by {BY_SENTENCE}.",
+        element("mark", "words", {"class": "missing"}), " of the reference that no translation has there. ",
+        f"Sentences are chosen by {BY_SENTENCE}.",
     ]  # fmt: skip
     return element("p", marks, {"class": "faint"})
 

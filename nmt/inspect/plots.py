@@ -69,7 +69,8 @@ def intervals(title: str, spans: Sequence[Span]) -> Html:
         y = TOP + ROW * (number + 0.5)
         ends = {"x1": f"{across(span.low):.1f}", "x2": f"{across(span.high):.1f}", "y1": f"{y}", "y2": f"{y}"}
         parts.append(element("line", "", {**ends, "class": f"line {_color(number)}"}))
-        parts.append(_mark(number, across(span.value), y, f"{span.name}: {span.value:.2f}, {span.low:.2f}-{span.high:.2f}"))
+        said = f"{span.name}: {span.value:.2f}, {span.low:.2f}-{span.high:.2f}"
+        parts.append(_mark(number, across(span.value), y, said))
     return _figure(title, bottom + 24, parts)
 
 

@@ -1,8 +1,7 @@
-"""sacreBLEU's metrics for reports: of a whole test set, of some of its lines, of each line; it knows nothing of what
-the lines have in common.
+"""sacreBLEU's metrics for reports: of a whole test set, of some lines, of each line; it knows nothing of why some.
 
-What sacreBLEU counts in a sentence (n-grams that match, edits) is counted once per system and then summed over any lines,
-which is what its own resampling does: a score of some lines is the one that it gives to a file of just these.
+What sacreBLEU counts in a sentence (n-grams that match, edits) is counted once per system, then summed over any lines,
+as its own resampling does: a score of some lines is the one that it gives to a file of just these.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Whether a difference between systems is more than luck: sacreBLEU's paired tests; it knows nothing of how it is shown.
+"""Whether systems differ by more than luck: sacreBLEU's paired tests; it knows nothing of how they are shown.
 
-Both ask how often chance alone gives a difference as large as the one seen. Paired bootstrap (Koehn 2004, W04-3250) draws
-test sets of sentences with replacement; approximate randomisation (Riezler and Maxwell 2005, W05-0908) swaps the two
-systems' outputs sentence by sentence.
+Both ask how often chance alone gives a difference as large as the one seen. Paired bootstrap (Koehn 2004, W04-3250)
+draws test sets of sentences with replacement; approximate randomisation (Riezler and Maxwell 2005, W05-0908) swaps the
+outputs of two systems sentence by sentence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is wrong with a translation at first sight: empty, looping, not translated, unknown; it knows nothing of scores."""
+"""What is wrong with a translation at first sight: empty, looping, copied, unknown; it knows nothing of scores."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def copies_table(report: Report) -> Table:
 def symptom_table(report: Report) -> Table:
     """Return how many lines are wrong at first sight."""
     rows = [[symptom.name, *(f"{len(cases):,}" for cases in symptom.cases)] for symptom in report.symptoms]
-    note = "Lines. Looping: a word three times in a row, or several words twice. Copies: mostly the words of the source."
+    note = "Lines. Looping: a word three times in a row, or several words twice. Copies: mostly words of the source."
     return Table("Wrong at first sight", note, ["", *report.systems], rows)
 
 
@@ -107,12 +107,10 @@ def tables(report: Report) -> Iterator[Table]:
 def as_text(table: Table) -> str:
     """Return a table for a terminal, in columns of equal width."""
     lines = [table.head, *table.rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(table.head))]
-    body = [
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
-        for line in lines
-    ]
-    return "\n".join([f"{table.title}: {table.note}" if table.note else table.title, *(row.rstrip() for row in body)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    body = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
+    title = f"{table.title}: {table.note}" if table.note else table.title
+    return "\n".join([title, *(row.rstrip() for row in body)])
 
 
 def choice_text(choice: Choice, systems: Sequence[str], most: int) -> str:
