@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import nmt
@@ -26,12 +25,18 @@ def report_page(report: Report) -> str:
     """Return the whole page."""
     title = " and ".join(report.systems) if len(report.systems) < 4 else f"{len(report.systems)} systems"
     sections = [*_sections(report)]
-    links = [element("li", element("a", name, {"href": f"#{_anchor(name)}"})) for name, _ in sections]
+    links = [
+        element("li", element("a", name, {"href": f"#part-{number}"})) for number, (name, _) in enumerate(sections, 1)
+    ]
+    parts = [
+        element("section", [element("h2", name, {"id": f"part-{number}"}), *content])
+        for number, (name, content) in enumerate(sections, 1)
+    ]
     body = [
         element("h1", f"{title} on {report.test_set}"),
         element("p", f"{_count(report.lines, 'line')}, scored by sacreBLEU, nmt {nmt.__version__}", {"class": "faint"}),
         element("nav", element("ul", links), {"aria-label": "Sections"}),
-        element("main", [element("section", [_heading(name), *parts]) for name, parts in sections]),
+        element("main", parts),
     ]
     return page(f"{title} on {report.test_set}", body)
 
@@ -51,14 +56,6 @@ def _sections(report: Report) -> Iterator[tuple[str, list[Html]]]:
         yield choice.title, sentences if number else [_marks(), *sentences]
     if report.notes:
         yield "Left out", [element("p", note) for note in report.notes]
-
-
-def _heading(name: str) -> Html:
-    return element("h2", name, {"id": _anchor(name)})
-
-
-def _anchor(name: str) -> str:
-    return re.sub(r"\W+", "-", name.lower())
 
 
 def _table(content: Table) -> Html:
