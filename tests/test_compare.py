@@ -61,6 +61,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def here(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be in the folder; trials are few, as what comes of them is seen elsewhere."""
+    monkeypatch.setattr("sacrebleu.significance.PairedTest._DEFAULT_SAMPLES", {"bs": 100, "ar": 100})
     monkeypatch.chdir(world)
     monkeypatch.delenv("NMT_MODEL", raising=False)
 
@@ -194,7 +196,9 @@ def test_what_is_wrong_is_said_in_one_line(
 def test_report_of_a_model_has_its_facts_and_words(capsys: pytest.CaptureFixture[str]) -> None:
     report = ("eval", "-m", "runs/first", "--report", "model.html", "--threads", "1", "-o", "kept.de")
     found = json_of(capsys, *report)
-    assert Path("kept.de").read_text(encoding="utf-8").split("\n")[:-1] == Translator.load("runs/first").translate(SOURCES)
+    assert Path("kept.de").read_text(encoding="utf-8").split("\n")[:-1] == Translator.load("runs/first").translate(
+        SOURCES
+    )
     assert found["systems"] == ["first"]
     assert found["facts"][0]["parameters"] > 1000
     assert [breakdown["title"] for breakdown in found["breakdowns"]][1] == "By the rarest word"
@@ -225,14 +229,20 @@ def test_changed_training_corpus_is_not_counted_and_that_is_said(
     capsys: pytest.CaptureFixture[str], world: Path
 ) -> None:
     report = ("eval", "-m", "runs/french", "--report", "changed.html", "--threads", "1", *GIVEN)
-    assert json_of(capsys, *report)["notes"] == ["Frequencies of words: test.en, test.de has changed since the training."]
+    assert json_of(capsys, *report)["notes"] == [
+        "Frequencies of words: test.en, test.de has changed since the training."
+    ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         ("--report x.html --beams 1,2", 2, "--report x.html: shows one beam width; leave out --beams 1,2"),
-        ("--hypothesis near.de --source one.en --reference test.de --report x.html", 3, "one.en: 1 line, but 5 lines in"),
+        (
+            "--hypothesis near.de --source one.en --reference test.de --report x.html",
+            3,
+            "one.en: 1 line, but 5 lines in",
+        ),
         ("--hypothesis near.de --source none --reference test.de --report x.html", 3, "none: no such file"),
         ("--hypothesis near.de --reference test.de --report no/x.html", 2, "no/x.html: there is no folder no"),
         ("--hypothesis near.de --reference test.de --report near.de", 2, "near.de: input and output are the same"),
@@ -247,4 +257,3 @@ def test_what_is_wrong_with_a_report_is_said_in_one_line(
     assert out == ""
     assert err.splitlines()[-1].startswith(f"nmt eval: error: {message}")
     assert not Path("x.html").exists()
-

@@ -70,7 +70,7 @@ def test_page_stands_alone_and_does_nothing() -> None:
     assert all(link.startswith("#") for link in links)
     targets = {value for name, value in reader.attributes if name == "id"}
     assert {link[1:] for link in links} == targets
-    assert "default-src 'none'" in page
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in reader.attributes
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
     assert "url(" not in page
@@ -85,8 +85,8 @@ def test_scores_plots_facts_and_sentences_are_there() -> None:
     text = " ".join(" ".join(reader.text).split())
     for expected in (
         "first and second on test.en", "2 lines", "BLEU", "chrF2++", "TER", "paired bootstrap", "baseline", "1,234,567",
-        "3.0 MiB", "1:01:01", "1.5", "By length of the source", "with numbers", "0 (0%)", "looping outputs", "second, line 2: er er er",
-        "Where first is furthest ahead", "nrefs:1|case:mixed",
+        "3.0 MiB", "1:01:01", "1.5", "By length of the source", "with numbers", "0 (0%)", "looping outputs",
+        "second, line 2: er er er", "Where first is furthest ahead", "nrefs:1|bs:1000|seed:12345|case:mixed",
     ):  # fmt: skip
         assert expected in text, expected
     assert reader.tags.count("polyline") == 4

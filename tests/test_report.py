@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from corpora import invented
 from sacrebleu import BLEU, CHRF, TER
+from sacrebleu.significance import PairedTest
 
 from nmt.evaluate import Task
 from nmt.inspect.report import Background, Frequencies, Report, System, build_report
@@ -31,7 +32,9 @@ NAMES = ("baseline", "good", "bad")
 def spoilt(every: int) -> list[str]:
     """Return the reference with a word in `every` replaced, in a third of the lines a little more."""
     return [
-        " ".join("x" if (place + number) % (every - (number % 3 == 0)) == 0 else word for place, word in enumerate(text))
+        " ".join(
+            "x" if (place + number) % (every - (number % 3 == 0)) == 0 else word for place, word in enumerate(text)
+        )
         for number, text in enumerate(line.split() for line in REFERENCE)
     ]
 
@@ -70,27 +73,34 @@ def test_scores_and_intervals_are_those_of_the_sacrebleu_command(files: list[str
     for metric in report(1).metrics:
         ours, record = metric.scores[0], theirs[metric.name]
         assert ours.score == pytest.approx(record["score"], 1e-12)
-        assert (ours.mean, ours.margin) == pytest.approx((record["confidence_mean"], record["confidence_var"]), 1e-12)
+        assert (ours.mean, ours.margin) == pytest.approx((record["confidence_mean"], record["confidence_var"]), 1e-6)
         assert ours.margin > 0
         assert ours.record["signature"] == record["signature"]
         assert "|bs:1000|seed:12345|" in record["signature"]
 
 
-@pytest.mark.parametrize(("kind", "option", "place"), [("bs", "--paired-bs", 0), ("ar", "--paired-ar", 1)])
-def test_p_values_of_three_systems_are_those_of_the_sacrebleu_command(
-    files: list[str], kind: str, option: str, place: int
-) -> None:
-    theirs = sacrebleu(files[0], files[1:], option)
+def test_p_values_of_three_systems_are_those_of_the_sacrebleu_command(files: list[str]) -> None:
+    theirs = sacrebleu(files[0], files[1:], "--paired-ar")
     for metric in report(3).metrics:
-        test = metric.tests[place]
-        assert test.p_values == [system[metric.name]["p_value"] for system in theirs]
-        assert test.p_values[0] is None
+        randomisation = metric.tests[1]
+        assert randomisation.p_values == [system[metric.name]["p_value"] for system in theirs]
         assert [score.score for score in metric.scores] == [system[metric.name]["score"] for system in theirs]
-        assert f"|{kind}:{'1000' if kind == 'bs' else '10000'}|seed:12345|" in test.signature
-        assert kind == "bs" or "|bs:" not in test.signature
-        if kind == "bs":
-            margins = [system[metric.name]["ci"] for system in theirs]
-            assert [score.margin for score in metric.scores] == pytest.approx(margins, 1e-12)
+        assert "|ar:10000|seed:12345|" in randomisation.signature
+        assert "|bs:" not in randomisation.signature
+
+
+def test_paired_bootstrap_of_three_systems_is_sacrebleus() -> None:
+    """Its command cannot print this test as JSON: it gets numbers of numpy's."""
+    metrics = {"BLEU": BLEU(references=[REFERENCE]), "chrF2++": CHRF(word_order=2), "TER": TER()}
+    named = [(system.name, system.hypotheses) for system in SYSTEMS]
+    signatures, theirs = PairedTest(named, metrics, [REFERENCE], test_type="bs")()
+    for metric in report(3).metrics:
+        bootstrap = metric.tests[0]
+        assert bootstrap.p_values == [result.p_value for result in theirs[metric.name]]
+        assert bootstrap.p_values[0] is None
+        assert [score.margin for score in metric.scores] == pytest.approx([r.ci for r in theirs[metric.name]], 1e-6)
+        assert bootstrap.signature == str(signatures[metric.name])
+        assert "|bs:1000|seed:12345|" in bootstrap.signature
 
 
 def test_tests_can_tell_luck_from_a_difference() -> None:
@@ -128,10 +138,9 @@ def test_length_ratio_is_bleus() -> None:
 
 
 def test_several_references_are_used_everywhere() -> None:
-    found = build_report(TASK._replace(references=[REFERENCE, OTHER]), SYSTEMS[:2], "13a", Background())
+    found = build_report(TASK._replace(references=[REFERENCE, OTHER]), SYSTEMS[:1], "13a", Background())
     for metric, theirs in zip(found.metrics, (BLEU(), CHRF(word_order=2), TER()), strict=True):
-        for system, score in zip(SYSTEMS, metric.scores[:2], strict=False):
-            assert score.score == theirs.corpus_score(system.hypotheses, [REFERENCE, OTHER]).score
+        assert metric.scores[0].score == theirs.corpus_score(SYSTEMS[0].hypotheses, [REFERENCE, OTHER]).score
         assert "nrefs:2|" in metric.scores[0].record["signature"]
     assert len(found.choices[0].sentences[0].references) == 2
 
@@ -179,18 +188,27 @@ def test_rare_words_are_a_class_where_the_training_corpus_is_known() -> None:
 # ---- little or nothing to see -----------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save time where p-values are not looked at."""
+    monkeypatch.setattr("sacrebleu.significance.PairedTest._DEFAULT_SAMPLES", {"bs": 100, "ar": 100})
+
+
+@pytest.mark.usefixtures("few_trials")
 @pytest.mark.parametrize("systems", [1, 2, 3])
 @pytest.mark.parametrize("text", ["", "ein Hund", "etwas ganz anderes"])
 def test_one_line_is_enough(systems: int, text: str) -> None:
     task = Task("one", ["a dog"], [["ein Hund"]], "de")
     given = [System(f"s{number}", [text]) for number in range(systems)]
     found = build_report(task, given, "13a", Background())
-    chrf = CHRF(word_order=2).corpus_score([text], [["ein Hund"]], n_bootstrap=1000)
+    chrf = CHRF(word_order=2).corpus_score([text], [["ein Hund"]])
     assert found.metrics[1].scores[0].score == chrf.score
+    assert found.metrics[1].scores[0].margin == 0
     assert json.loads(json.dumps(asdict(found)))["lines"] == 1
     assert sum(len(choice.sentences) for choice in found.choices) == 1
 
 
+@pytest.mark.usefixtures("few_trials")
 def test_empty_hypotheses_score_nothing_and_are_counted() -> None:
     found = build_report(TASK, [System("empty", [""] * LINES), SYSTEMS[0]], "13a", Background())
     bleu, chrf, ter = (metric.scores[0] for metric in found.metrics)
@@ -209,6 +227,7 @@ def test_without_the_source_what_depends_on_it_is_left_out_and_said() -> None:
     assert found.notes == ["The source was not given: what depends on it is left out."]
 
 
+@pytest.mark.usefixtures("few_trials")
 def test_what_was_to_be_copied_and_what_was_is_counted_for_each_system() -> None:
     task = Task("t", ["In 1990 he saw Paris.", "no", "At 5"], [["1990 sah er Paris.", "nein", "Um fünf"]], "de")
     systems = [System("a", ["1990 sah er London.", "", ""]), System("b", ["1991 sah er Paris.", "no", ""])]

@@ -66,7 +66,7 @@ def compare(
 
     from nmt.inspect.report import build_report
 
-    inputs = [*files, *(reference or []), *([source] if source else [])]
+    inputs: list[str | Path] = [*files, *(reference or []), *([source] if source else [])]
     with opened(output, inputs, force=force) as page:
         found = _systems(contest, device, precision, threads, beam_size)
         say("scoring and testing")

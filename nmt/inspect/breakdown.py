@@ -18,7 +18,7 @@ TOKEN = re.compile(rf"[{SPACELESS}]|[^\s{SPACELESS}]+")
 WORD = re.compile(rf"[{SPACELESS}]|[^\W{SPACELESS}]+(?:['’-][^\W{SPACELESS}]+)*")
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 URL = re.compile(r"(?:https?://|www\.)\S*[^\s.,;:!?)\]}\"'”’»]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-SENTENCE_ENDS = tuple(".!?…:\"“”„«»¿¡")
+SENTENCE_ENDS = tuple('.!?…:"“”„«»¿¡')
 
 LENGTHS = (1, 6, 11, 16, 21, 31, 41, 51, 61)  # words: where each group begins
 FREQUENCIES = (0, 1, 10, 100, 1000)  # occurrences in the training corpus

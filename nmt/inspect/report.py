@@ -182,9 +182,7 @@ def _symptoms(task: Task, systems: Sequence[System]) -> list[Symptom]:
     by_system = [
         [Line(*texts) for texts in zip(sources, system.hypotheses, references, strict=True)] for system in systems
     ]
-    return [
-        Symptom(name, [[*_cases(lines, is_so)] for lines in by_system]) for name, is_so in SYMPTOMS.items()
-    ]
+    return [Symptom(name, [[*_cases(lines, is_so)] for lines in by_system]) for name, is_so in SYMPTOMS.items()]
 
 
 def _cases(lines: Iterable[Line], is_so: Callable[[Line], bool]) -> Iterator[Case]:

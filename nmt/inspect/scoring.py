@@ -36,15 +36,18 @@ class Scorer:
 
     def whole(self, hypotheses: Sequence[str]) -> Interval:
         """Return the score of a system with its interval."""
-        result = self.metric.corpus_score(hypotheses, self.references, n_bootstrap=RESAMPLES)
-        signature = str(self.metric.get_signature())
-        self.metric.n_bootstrap = None  # for the signature of what else is asked of the metric
-        record = json.loads(result.format(width=15, signature=signature, is_json=True))
-        # sacreBLEU leaves out an interval around zero, which is where systems without any match are.
-        mean, margin = record.get("confidence_mean", 0.0), record.get("confidence_var", 0.0)
-        if "confidence" in record:
-            record["confidence"] = f"μ = {mean:.2f} ± {margin:.2f}"
-        return Interval(float(result.score), mean, margin, record | {"score": float(result.score)})
+        from sacrebleu.significance import _bootstrap_resample, estimate_ci
+
+        result = self.metric.corpus_score(hypotheses, self.references)
+        # Not by corpus_score itself, which fails where only some resamples have a match: a float is no numpy.float32.
+        seed, resamples = _bootstrap_resample(self._statistics(hypotheses, self.references), self.metric, RESAMPLES)
+        mean, margin = map(float, estimate_ci([float(resample.score) for resample in resamples]))
+        signature = self.metric.get_signature()
+        signature.update("bs", RESAMPLES)
+        signature.update("seed", seed)
+        record = json.loads(result.format(width=15, signature=str(signature), is_json=True))
+        interval = {"confidence_mean": mean, "confidence_var": margin, "confidence": f"μ = {mean:.2f} ± {margin:.2f}"}
+        return Interval(float(result.score), mean, margin, record | {"score": float(result.score)} | interval)
 
     def part(self, hypotheses: Sequence[str], rows: Sequence[int]) -> float:
         """Return the score of some lines, at least one, numbered from 0."""

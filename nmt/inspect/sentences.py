@@ -97,13 +97,11 @@ def differences(text: str, others: Iterable[str]) -> list[Span]:
     for other in others:
         blocks = SequenceMatcher(None, tokens, TOKEN.findall(other), autojunk=False).get_matching_blocks()
         same.update(place for block in blocks for place in range(block.a, block.a + block.size))
-    ends = [match.start() for match in matches[1:]] + [len(text)]
+    starts = [match.start() for match in matches]
     spans = list[Span]()
-    for place, (match, end) in enumerate(zip(matches, ends, strict=True)):
-        differs = place not in same
-        part = text[match.start() : end]
-        if spans and spans[-1].differs == differs:
-            spans[-1] = Span(spans[-1].text + part, differs)
-        else:
-            spans.append(Span(part, differs))
+    for place, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=False)):
+        span = Span(text[start:end], place not in same)
+        if spans and spans[-1].differs == span.differs:
+            span = Span(spans.pop().text + span.text, span.differs)
+        spans.append(span)
     return spans
