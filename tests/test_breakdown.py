@@ -113,6 +113,7 @@ def line(hypothesis: str, source: str = "a dog runs home", reference: str = "ein
         ("looping outputs", line("a b c d e f g h " * 2), line("ha ha ha", reference="hi hi hi")),
         ("untranslated copies", line("A dog runs."), line("ein dog rennt heim")),
         ("untranslated copies", line("a dog runs home"), line("a dog runs home", reference="a dog runs home")),
+        ("untranslated copies", line("a dog rennt", "a dog runs"), line("a dog rennt", "a dog runs home")),
         ("untranslated copies", line("a dog 3", "a dog 4", "x"), line("3 4 5", "3 4 5", "drei")),
         ("unknown characters", line("ein \ufffd"), line("ein \ufffd", reference="\ufffd")),
         ("unknown characters", line("ein ⁇ Hund"), line("ein <b> Hund")),

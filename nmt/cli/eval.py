@@ -125,18 +125,13 @@ def eval_(
         "length_penalty": length_penalty,
         "batch_tokens": None if batch_tokens == "auto" else int(batch_tokens),
     }
-    widths = _widths(beams)
-    if report and widths:
-        raise OptionError(f"--report {report}: shows one beam width; leave out --beams {beams}")
+    widths = _widths(beams, report)
     task = _given(source, hypothesis, reference or [], is_reported=report is not None)
     if task and hypothesis:
         _refuse(
             {"-m": model, "--beams": beams or None, "-o": output, "-b": beam_size, "--length-penalty": length_penalty}
         )
-        if report:
-            _report_file(judge, task, source, report, force=force)
-        else:
-            _show(judge.scores(task, task.lines), format_)
+        _score_file(judge, task, source, report, force=force)
         return
     if widths and beam_size:
         raise OptionError(f"--beam-size {beam_size}: --beams names the widths already; give one of the two")
@@ -213,8 +208,11 @@ def _report_model(job: Job, hypotheses: Sequence[str], seconds: float, page: Wri
     _show_report(job.judge.report(job.task, system, known), page, job.judge.format)
 
 
-def _report_file(judge: Judge, task: Task, source: Path | None, report: Path, *, force: bool) -> None:
-    """Report translations that are there already, with their source where it is given."""
+def _score_file(judge: Judge, task: Task, source: Path | None, report: Path | None, *, force: bool) -> None:
+    """Score translations that are there already; a report shows their source where it is given."""
+    if not report:
+        _show(judge.scores(task, task.lines), judge.format)
+        return
     from nmt.corpus import read_lines
     from nmt.inspect.report import Background, System
 
@@ -257,11 +255,13 @@ def _print_json(records: Sequence[Mapping[str, object]]) -> None:
     print(json.dumps(records, indent=1, ensure_ascii=False))
 
 
-def _widths(beams: str) -> list[int]:
+def _widths(beams: str, report: Path | None) -> list[int]:
     """Return the beam widths that a list such as 1,2,5 names, each once."""
     parts = [part.strip() for part in beams.split(",")] if beams else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise OptionError(f"--beams {beams}: expected whole numbers from 1 on with commas between; write 1,2,5,10,20")
+    if report and parts:
+        raise OptionError(f"--report {report}: shows one beam width; leave out --beams {beams}")
     return list(dict.fromkeys(map(int, parts)))
 
 

@@ -104,7 +104,7 @@ def _breakdown(breakdown: Breakdown, systems: Sequence[str]) -> Iterator[Html]:
 def _curves(breakdown: Breakdown, systems: Sequence[str], metric: str) -> Html:
     parts = breakdown.parts
     drawn = [Curve(name, [part.scores[metric][place] for part in parts]) for place, name in enumerate(systems)]
-    title = f"{metric} (below: {breakdown.unit}, and how many lines)"
+    title = f"{metric} over {breakdown.unit}; grey: lines"
     return curves(title, [part.label for part in parts], [part.lines for part in parts], drawn)
 
 

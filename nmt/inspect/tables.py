@@ -81,7 +81,7 @@ def facts_table(report: Report) -> Table:
     columns = [_facts(facts) if facts else {} for facts in report.facts]
     names = dict.fromkeys(name for column in columns for name in column)
     rows = [[name, *(column.get(name, UNKNOWN) for column in columns)] for name in names]
-    note = "Times are of the machines they were taken on: training up to the last checkpoint, translating just now."
+    note = "Training up to the last checkpoint, hours:minutes:seconds; translating on this machine, just now."
     return Table("Size and speed", note, ["", *report.systems], rows)
 
 
