@@ -90,7 +90,7 @@ def test_scores_plots_facts_and_sentences_are_there() -> None:
     ):  # fmt: skip
         assert expected in text, expected
     assert reader.tags.count("polyline") == 4
-    assert '<mark class="extra">läuft</mark>' in page
+    assert 'ein Hund <mark class="extra">läuft</mark></dd>' in page
     assert re.search('<mark class="missing">rennt</mark>', page)
     assert '<dd dir="auto" lang="de">' in page
 
@@ -98,7 +98,7 @@ def test_scores_plots_facts_and_sentences_are_there() -> None:
 def test_wide_tables_can_be_scrolled_by_keyboard() -> None:
     shown = table("Scores", ["", "a"], [["BLEU", "1"]])
     assert shown.startswith('<div class="wide" role="region" aria-label="Scores" tabindex="0"><table>')
-    assert '<th scope="row">BLEU</th><td>1</td>' in shown
+    assert '<th scope="row">BLEU</th><td class="short">1</td>' in shown
 
 
 def test_markup_is_not_escaped_twice() -> None:

@@ -14,6 +14,7 @@ CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # no character of
 # The browser itself refuses what a text might have smuggled in.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 NONE: Mapping[str, str] = {}
+SHORT = 16  # characters: a cell of so many stays on one line
 
 
 class Html(str):
@@ -44,8 +45,7 @@ def element(name: str, content: str | Iterable[str] = "", attributes: Mapping[st
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
     """Return a table whose first column names its rows; where it is too wide it scrolls, by keyboard too."""
     body = (
-        element("tr", [element("th", row[0], {"scope": "row"}), *(element("td", cell) for cell in row[1:])])
-        for row in rows
+        element("tr", [element("th", row[0], {"scope": "row"}), *(_cell(cell) for cell in row[1:])]) for row in rows
     )
     parts = [
         element("caption", caption),
@@ -54,6 +54,10 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> H
     ]
     scrolls = {"class": "wide", "role": "region", "aria-label": caption, "tabindex": "0"}
     return element("div", element("table", parts), scrolls)
+
+
+def _cell(content: str) -> Html:
+    return element("td", content, {"class": "short"} if len(content) <= SHORT else NONE)
 
 
 def page(title: str, body: Iterable[str]) -> Html:

@@ -154,7 +154,9 @@ def _box(name: str, content: Html, attributes: dict[str, str]) -> Html:
 
 
 def _marked(text: str, others: Sequence[str], kind: str) -> Html:
-    parts = (
-        element("mark", span.text, {"class": kind}) if span.differs else span.text for span in differences(text, others)
-    )
+    """Return a text with its differences marked, the white space behind them not."""
+    parts = list[str]()
+    for span in differences(text, others):
+        said = span.text.rstrip()
+        parts += [element("mark", said, {"class": kind}) if span.differs else said, span.text[len(said) :]]
     return join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 from nmt.inspect.report import CURVES, Breakdown, Report
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nmt.inspect.model import Facts
 
 UNKNOWN = "-"
+WIDTH = 100  # characters of a line of notes in a terminal
 
 
 class Table(NamedTuple):
@@ -72,7 +74,7 @@ def copies_table(report: Report) -> Table:
 def symptom_table(report: Report) -> Table:
     """Return how many lines are wrong at first sight."""
     rows = [[symptom.name, *(f"{len(cases):,}" for cases in symptom.cases)] for symptom in report.symptoms]
-    note = "Lines. Looping: a word three times in a row, or several words twice. Copies: mostly words of the source."
+    note = "In lines. Looping: a word three times in a row, several words twice. Copies: mostly words of the source."
     return Table("Wrong at first sight", note, ["", *report.systems], rows)
 
 
@@ -109,7 +111,7 @@ def as_text(table: Table) -> str:
     lines = [table.head, *table.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     body = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
-    title = f"{table.title}: {table.note}" if table.note else table.title
+    title = fill(f"{table.title}: {table.note}" if table.note else table.title, WIDTH)
     return "\n".join([title, *(row.rstrip() for row in body)])
 
 
