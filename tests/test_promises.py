@@ -1017,6 +1017,9 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     fresh("train", "--max-steps", "20", *quick, **how).ok()
     assert len(fresh("translate", "-b", "1", stdin=INPUT, **how).ok().lines) == 3
     assert fresh("eval", "--bleu", "-b", "1", **how).ok().out.startswith("BLEU = ")
+    (home / "text").write_text(INPUT)
+    fresh("eval", "--hypothesis", "text", "--reference", "text", "--report", "page.html", **how).ok()
+    assert "<style>" in (home / "page.html").read_text()
     assert [path.name for path in (home / "runs").iterdir()] == ["phrasebook"]
 
 

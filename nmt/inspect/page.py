@@ -53,7 +53,7 @@ def _sections(report: Report) -> Iterator[tuple[str, list[Html]]]:
     yield "Wrong at first sight", [_table(symptom_table(report)), *_examples(report)]
     for number, choice in enumerate(report.choices):
         sentences = [_sentence(sentence, report) for sentence in choice.sentences]
-        yield choice.title, sentences if number else [_marks(), *sentences]
+        yield choice.title, sentences if number else [_marks(len(report.systems)), *sentences]
     if report.notes:
         yield "Left out", [element("p", note) for note in report.notes]
 
@@ -128,12 +128,13 @@ def _cases(symptom: Symptom, systems: Sequence[str]) -> Iterator[Html]:
             yield element("li", f"{name}: {len(cases) - EXAMPLES:,} more")
 
 
-def _marks() -> Html:
-    """Return what the marks in sentences mean."""
+def _marks(systems: int) -> Html:
+    """Return what the marks in sentences mean, and by what they were chosen."""
+    chosen = "" if systems == 1 else " ahead of the mean of the others"
     marks = [
         element("mark", "words"), " of a translation that the reference does not have there, ",
         element("mark", "words", {"class": "missing"}), " of the reference that no translation has there. ",
-        f"Sentences are chosen by {BY_SENTENCE}.",
+        f"Sentences are chosen by {BY_SENTENCE}{chosen}.",
     ]  # fmt: skip
     return element("p", marks, {"class": "faint"})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from statistics import fmean
 from typing import NamedTuple
 
 from nmt.evaluate import Task
@@ -65,9 +66,10 @@ def _extremes(system: Outputs, rows: Sequence[int], sizes: Sequence[int]) -> Ite
 
 
 def _leads(systems: Sequence[Outputs], rows: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
+    """Yield where each system is above the mean of the others: with a twin among them it is never above all."""
     for system in systems:
         others = [other for other in systems if other is not system]
-        lead = {row: system.scores[row] - max(other.scores[row] for other in others) for row in rows}
+        lead = {row: system.scores[row] - fmean(other.scores[row] for other in others) for row in rows}
         order = sorted((row for row in rows if lead[row] > 0), key=lead.__getitem__, reverse=True)
         yield f"Where {system.name} is furthest ahead", order
 
