@@ -53,6 +53,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             checkpoint.finish(path, weights_of(path, seed))
         french = data.model_copy(update={"target_lang": "fr"})
         write_run(Path("runs/french"), Config(data=french, model=tiny.model, search=config.search))
+        gone = data.model_copy(update={"train": ("gone.en", "gone.de")})
+        write_run(Path("runs/elsewhere"), Config(data=gone, model=tiny.model, search=config.search))
         write_run(Path("runs/unfinished"), config)
         Path("runs/unfinished/MANIFEST.json").unlink()
         Path("runs/nothing").mkdir()
@@ -143,7 +145,22 @@ def test_page_is_written_whole_and_not_over_another(capsys: pytest.CaptureFixtur
 def test_folders_of_the_same_name_are_told_apart(capsys: pytest.CaptureFixture[str], world: Path) -> None:
     (world / "other").mkdir()
     (world / "other/near.de").write_bytes((world / "far.de").read_bytes())
-    assert json_of(capsys, "compare", "near.de", "other/near.de", *GIVEN)["systems"] == ["near.de", "other/near.de"]
+    (world / "here").mkdir()
+    (world / "here/near.de").write_bytes((world / "near.de").read_bytes())
+    names = ("here/near.de", "other/near.de")
+    assert json_of(capsys, "compare", *names, *GIVEN)["systems"] == [*names]
+    assert json_of(capsys, "compare", "far.de", "other/near.de", *GIVEN)["systems"] == ["far.de", "near.de"]
+
+
+def test_words_are_counted_in_the_training_of_the_first_model_that_still_has_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = "How often the rarest word of a source stands in test.en, test.de."
+    for names in (("runs/elsewhere", "runs/first"), ("runs/first", "runs/elsewhere")):
+        found = json_of(capsys, "compare", *names, *GIVEN, "--threads", "1")
+        assert (found["breakdowns"][1]["note"], found["notes"]) == (known, [])
+    [note] = json_of(capsys, "compare", "runs/elsewhere", "near.de", *GIVEN, "--threads", "1")["notes"]
+    assert note.startswith("Frequencies of words: the training corpus cannot be read (gone.en: no such file")
 
 
 def test_without_a_source_files_can_still_be_compared(capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,21 +137,27 @@ def _systems(contest: Contest, device: str, precision: str, threads: int, beam_s
 
 
 def _labels(names: Sequence[str]) -> list[str]:
-    """Return the ends of the names where these tell the systems apart."""
-    ends = [Path(name).resolve().name for name in names]
-    return ends if len(set(ends)) == len(names) else list(names)
+    """Return the shortest ends of the paths that tell the systems apart."""
+    paths = [Path(name).resolve().parts for name in names]
+    for depth in range(1, max(map(len, paths))):
+        ends = ["/".join(parts[-depth:]) for parts in paths]
+        if len(set(ends)) == len(names):
+            return ends
+    return list(names)
 
 
 def _background(contest: Contest) -> Background:
-    """Return how often the words were seen in the training of the first model."""
+    """Return how often the words were seen in training, by the first model whose corpus is still there."""
     from nmt.inspect.report import Background
 
-    if not contest.models:
-        return Background()
-    from nmt.inspect.systems import training_words
+    known = Background()
+    for name, data in contest.models.items():
+        from nmt.inspect.systems import training_words
 
-    name, data = next(iter(contest.models.items()))
-    return training_words(Path(name), data, contest.task.lines)
+        known = training_words(Path(name), data, contest.task.lines)
+        if known.frequencies:
+            break
+    return known
 
 
 def _show(report: Report, format_: str) -> None:
