@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -26,6 +27,7 @@ Page = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.html"
 Tokenize = Annotated[str | None, typer.Option(metavar="NAME", help="BLEU's tokenizer.  [default: by language]")]
 Format = Annotated[Literal["text", "json"], typer.Option("--format", help="Of what is printed.")]
 SENTENCES = 3  # of each choice are printed
+LABEL = 24  # characters: longer names are shortened
 
 say = shared.speaker("compare")
 
@@ -69,7 +71,7 @@ def compare(
     inputs: list[str | Path] = [*files, *(reference or []), *([source] if source else [])]
     with opened(output, inputs, force=force) as page:
         found = _systems(contest, device, precision, threads, beam_size)
-        say("scoring and testing")
+        say(f"scoring {len(task.references[0]):,} lines of each; of long ones TER takes minutes")
         report = build_report(task, found, tokenizer, _background(contest))
         write_page(report, page)
     _show(report, format_)
@@ -137,13 +139,21 @@ def _systems(contest: Contest, device: str, precision: str, threads: int, beam_s
 
 
 def _labels(names: Sequence[str]) -> list[str]:
-    """Return the shortest ends of the paths that tell the systems apart."""
+    """Return the shortest ends of the paths that tell the systems apart, without what long ones have in common."""
     paths = [Path(name).resolve().parts for name in names]
-    for depth in range(1, max(map(len, paths))):
-        ends = ["/".join(parts[-depth:]) for parts in paths]
-        if len(set(ends)) == len(names):
-            return ends
-    return list(names)
+    ends = ["/".join(parts[-depth:]) for depth in range(1, max(map(len, paths))) for parts in paths]
+    rows = [ends[place : place + len(names)] for place in range(0, len(ends), len(names))]
+    labels = next((row for row in rows if len(set(row)) == len(names)), list(names))
+    if max(map(len, labels)) <= LABEL:
+        return labels
+    head, tail = _common(labels), _common([label[::-1] for label in labels])
+    short = [label[head : len(label) - tail] for label in labels]
+    return short if all(short) else labels
+
+
+def _common(texts: Sequence[str]) -> int:
+    """Return how many characters the texts begin with alike, up to a point, dash or slash."""
+    return max(map(commonprefix(texts).rfind, "./-_")) + 1
 
 
 def _background(contest: Contest) -> Background:

@@ -37,10 +37,12 @@ class Span(NamedTuple):
 
 def curves(title: str, labels: Sequence[str], counts: Sequence[int], drawn: Sequence[Curve]) -> Html:
     """Draw percentages over classes of lines; `counts` are the lines in each class."""
-    top = 10 * max(1, ceil(max(max(curve.values) for curve in drawn) / 10))
+    highest = max(max(curve.values) for curve in drawn)
+    ruled = 10 if highest <= 50 else 20  # percent between two lines
+    top = ruled * max(1, ceil(highest / ruled))
     step = (WIDTH - LEFT - RIGHT) / len(labels)
     across = [LEFT + step * (place + 0.5) for place in range(len(labels))]
-    parts = [*_grid(top)]
+    parts = [*_grid(top, ruled)]
     for x, label, count in zip(across, labels, counts, strict=True):
         parts += [_text(x, HEIGHT - BOTTOM + 18, label), _text(x, HEIGHT - BOTTOM + 35, f"{count:,}", "count")]
     for number, curve in enumerate(drawn):
@@ -88,8 +90,8 @@ def _figure(title: str, height: float, parts: Iterable[Html]) -> Html:
     return element("figure", [element("figcaption", title), element("svg", parts, box)])
 
 
-def _grid(top: int) -> Iterator[Html]:
-    for value in range(0, top + 1, 10 if top <= 50 else 20):
+def _grid(top: int, ruled: int) -> Iterator[Html]:
+    for value in range(0, top + 1, ruled):
         y = _height(value, top)
         yield _line(LEFT, y, WIDTH - RIGHT, y)
         yield _text(LEFT - 6, y + 4, f"{value}", "scale")
