@@ -207,6 +207,7 @@ def test_one_line_is_enough(systems: int, text: str) -> None:
     assert found.metrics[1].scores[0].margin == 0
     assert json.loads(json.dumps(asdict(found)))["lines"] == 1
     assert sum(len(choice.sentences) for choice in found.choices) == 1
+    assert ("Of so few lines" in score_table(found).note) == (systems > 1)
 
 
 @pytest.mark.usefixtures("few_trials")
@@ -248,6 +249,7 @@ def test_what_was_to_be_copied_and_what_was_is_counted_for_each_system() -> None
 def test_tables_stand_in_columns_under_the_systems_names() -> None:
     table = score_table(report(3))
     assert table.head == ["", *NAMES]
+    assert "Of so few lines" not in table.note
     bleu = report(3).metrics[0]
     assert table.rows[0] == ["BLEU", *(f"{score.score:.2f} ± {score.margin:.2f}" for score in bleu.scores)]
     p_value = bleu.tests[0].p_values[1]

@@ -71,7 +71,7 @@ def compare(
     inputs: list[str | Path] = [*files, *(reference or []), *([source] if source else [])]
     with opened(output, inputs, force=force) as page:
         found = _systems(contest, device, precision, threads, beam_size)
-        say(f"scoring {len(task.references[0]):,} lines of each; of long ones TER takes minutes")
+        say("scoring; where sentences are long TER takes minutes")
         report = build_report(task, found, tokenizer, _background(contest))
         write_page(report, page)
     _show(report, format_)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nmt.inspect.model import Facts
 
 UNKNOWN = "-"
+FEW = 30  # lines: resampling them shows few of the test sets there could have been
 WIDTH = 100  # characters of a line of notes in a terminal
 
 
@@ -40,6 +41,7 @@ def score_table(report: Report) -> Table:
     note = "± is half of the 95 % confidence interval, by bootstrap; lower is better for TER."
     if len(report.systems) > 1:
         note += f" p: how likely chance alone makes the difference to {report.systems[0]}; * below {NOTABLE}."
+        note += " Of so few lines the tests say little." if report.lines < FEW else ""
     return Table("Scores", note, ["", *report.systems], rows)
 
 
