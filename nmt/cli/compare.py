@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nmt.inspect.report import Background, Report, System
 
 Names = Annotated[
-    list[str], typer.Argument(metavar="SYSTEM ...", help="Run folders or files of translations; first the baseline.")
+    list[str], typer.Argument(metavar="SYSTEM", help="Run folders or files of translations; first the baseline.")
 ]
 Source = Annotated[Path | None, typer.Option(metavar="FILE", help="Text to translate in place of a model's test set.")]
 Files = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Correct translations; again for each set.")]
@@ -55,7 +55,7 @@ def compare(
     precision: shared.Precision = "auto",
     threads: shared.Threads = 0,
 ) -> None:
-    """Compare models or files of translations on one test set: scores, significance, where they differ."""
+    """Compare systems on one test set: scores, significance, where they differ."""
     if len(systems) < 2:
         raise OptionError(f"{systems[0]}: one system, expected two or more; name another model or file of translations")
     models = {name: _data(Path(name)) for name in systems if Path(name).is_dir()}
