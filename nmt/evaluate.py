@@ -173,6 +173,13 @@ def tokenized_lines(lines: Iterable[str]) -> int:
     return sum("@@ " in line or "\u2581" in line or line.endswith((" .", "@@")) for line in lines)
 
 
+def reported_metrics(tokenizer: str) -> dict[str, Any]:
+    """Return sacreBLEU's own metrics for reports by their names; chrF2++ sees words too (Popović 2017, W17-4770)."""
+    from sacrebleu import CHRF, TER
+
+    return {"BLEU": _bleu(tokenizer), "chrF2++": CHRF(word_order=2), "TER": TER()}
+
+
 def _score(metric: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenizer: str) -> Score:
     from sacrebleu import CHRF, TER  # here, because a tenth of a second counts in commands that score nothing
 

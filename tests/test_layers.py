@@ -29,11 +29,15 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("stream", "training.validation", "training.card"),
     ("training.trainer",),
     ("training.run",),
-    ("inspect", "inspect.model", "inspect.beams", "inspect.profile", "export"),
-    ("inspect.bench",),
+    ("inspect", "inspect.model", "inspect.beams", "inspect.profile", "inspect.breakdown", "inspect.html", "export"),
+    ("inspect.bench", "inspect.scoring", "inspect.sentences", "inspect.symptoms", "inspect.plots"),
+    ("inspect.significance",),
+    ("inspect.report",),
+    ("inspect.systems", "inspect.tables"),
+    ("inspect.page",),
     ("", "cli.options"),  # the package itself is the door for Python: `nmt.load`
-    ("cli.bench", "cli.export", "cli.info", "cli.tokenizer", "cli.train", "cli.translate"),
-    ("cli.eval",),
+    ("cli.bench", "cli.export", "cli.info", "cli.pages", "cli.tokenizer", "cli.train", "cli.translate"),
+    ("cli.compare", "cli.eval"),
     ("cli",),
     ("__main__",),
 )
@@ -132,6 +136,7 @@ LIGHT = [
     ("nmt.evaluate", HEAVY),
     ("nmt.stream", HEAVY[1:]),
     ("nmt.inspect.model", HEAVY[1:]),
+    ("nmt.inspect.page", HEAVY),
 ]
 
 

@@ -945,6 +945,26 @@ def test_beams_are_compared(world: World) -> None:
     assert world.nmt(*swept, "--beams", "1,4").ok().out.splitlines()[0].split()[:2] == ["beam", "BLEU"]
 
 
+@keeps("eval --report", "compare", "compare --source", "compare --reference", "compare --output", "compare --force")
+@keeps("compare --format", "compare --tokenize", "compare --target-lang", "compare --beam-size")
+@keeps("compare --device", "compare --precision", "compare --threads")
+def test_reports_and_comparisons_show_where_systems_fail(world: World) -> None:
+    given = ("--source", "test.en", "--reference", "test.fr", "--threads", "1")
+    report = json.loads(world.nmt("eval", "-m", "early", *given, "--report", "page.html", "--format", "json").ok().out)
+    assert "<svg" in (world.folder / "page.html").read_text()
+    how = ("--device", "cpu", "--precision", "fp32", "--tokenize", "13a", "--target-lang", "fr")
+    compared = ("compare", "early", "trained", "test.fr", *given, *how)
+    done = world.nmt(*compared, "-o", "page.html", "--force", "--format", "json").ok()
+    found = json.loads(done.out)
+    scores = [[score["score"] for score in metric["scores"]] for metric in found["metrics"]]
+    assert 0 < found["facts"][0]["training_seconds"] < found["facts"][1]["training_seconds"]
+    assert [each[0] for each in scores] == [metric["scores"][0]["score"] for metric in report["metrics"]]
+    assert scores[0][0] < scores[0][1] <= scores[0][2] == pytest.approx(100)
+    assert "furthest ahead" in (world.folder / "page.html").read_text()
+    assert world.nmt(*compared, "-o", "page.html").code == 2
+    assert "paired bootstrap" in world.nmt(*compared, "-b", "1").ok().out
+
+
 @keeps("export", "export --to", "export --model", "export --output", "export --check", "export --force")
 @keeps("export --quantization")
 def test_a_model_is_exported_and_checked(world: World) -> None:
@@ -997,6 +1017,9 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     fresh("train", "--max-steps", "20", *quick, **how).ok()
     assert len(fresh("translate", "-b", "1", stdin=INPUT, **how).ok().lines) == 3
     assert fresh("eval", "--bleu", "-b", "1", **how).ok().out.startswith("BLEU = ")
+    (home / "text").write_text(INPUT)
+    fresh("eval", "--hypothesis", "text", "--reference", "text", "--report", "page.html", **how).ok()
+    assert "<style>" in (home / "page.html").read_text()
     assert [path.name for path in (home / "runs").iterdir()] == ["phrasebook"]
 
 
@@ -1006,6 +1029,7 @@ COMMANDS = (
     "train",
     "translate",
     "eval",
+    "compare",
     "info",
     "bench",
     "export",

@@ -13,6 +13,7 @@ import typer
 
 from nmt import __version__
 from nmt.cli.bench import bench
+from nmt.cli.compare import compare
 from nmt.cli.eval import eval_
 from nmt.cli.export import export
 from nmt.cli.info import info
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("translate")(translate)
 app.command("eval")(eval_)
+app.command("compare")(compare)
 app.command("info")(info)
 app.command("bench")(bench)
 app.command("export")(export)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from nmt.cli import options as shared
+from nmt.cli.pages import opened, write_page
 from nmt.cli.translate import Size
 from nmt.errors import OptionError
 from nmt.evaluate import (
@@ -19,6 +19,7 @@ from nmt.evaluate import (
     Metric,
     Score,
     Task,
+    check_counts,
     checked_tokenizer,
     model_language,
     own_task,
@@ -29,6 +30,8 @@ from nmt.evaluate import (
 
 if TYPE_CHECKING:
     from nmt.config import SearchConfig
+    from nmt.inspect.report import Background, Report, System
+    from nmt.output import Writer
     from nmt.translate import Translator
 
 Format = Literal["text", "json"]
@@ -39,6 +42,7 @@ Tokenize = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="BLEU's tokenizer.  [default: zh, ja-mecab or ko-mecab by language, else 13a]"),
 ]
+Page = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Page of all metrics and what they hide.")]
 PICTURES = (".png", ".svg", ".pdf")
 
 say = shared.speaker("eval")
@@ -58,19 +62,32 @@ class Judge(NamedTuple):
             checked_tokenizer(self.target_lang or task.target_lang, self.tokenize)
 
     def scores(self, task: Task, hypotheses: Sequence[str]) -> list[Score]:
-        """Return the scores; a word on stderr tells when the hypotheses do not look like plain text."""
+        """Return the scores."""
+        self._warn(hypotheses)
+        target_lang = self.target_lang or task.target_lang
+        return score(hypotheses, task.references, self.metrics, target_lang=target_lang, tokenize=self.tokenize)
+
+    def report(self, task: Task, system: System, known: Background) -> Report:
+        """Return all there is to see of a system; the lines of the task are its sources, or none."""
+        from nmt.inspect.report import build_report
+
+        self._warn(system.hypotheses)
+        task = task._replace(target_lang=self.target_lang or task.target_lang)
+        return build_report(task, [system], checked_tokenizer(task.target_lang, self.tokenize), known)
+
+    def _warn(self, hypotheses: Sequence[str]) -> None:
+        """Tell on stderr when the hypotheses do not look like plain text."""
         if (count := tokenized_lines(hypotheses)) > len(hypotheses) / 10:
             say(
                 f"warning: {count:,} of {len(hypotheses):,} hypotheses look tokenised (`@@ `, `▁` or ` .`); "
                 "detokenise them, or the scores compare with no others"
             )
-        target_lang = self.target_lang or task.target_lang
-        return score(hypotheses, task.references, self.metrics, target_lang=target_lang, tokenize=self.tokenize)
 
 
 class Job(NamedTuple):
     """A model and what it is scored on."""
 
+    path: Path
     translator: Translator
     search: SearchConfig
     task: Task
@@ -88,6 +105,7 @@ def eval_(
     format_: Annotated[Format, typer.Option("--format", help="json: sacreBLEU's keys, not rounded.")] = "text",
     tokenize: Tokenize = None,
     target_lang: Annotated[str, typer.Option(metavar="LANG", help="Of the translations, where no name tells it.")] = "",
+    report: Page = None,
     beams: Annotated[str, typer.Option(metavar="1,2,5", help="Table and plot of scores and time by beam width.")] = "",
     beam_size: Annotated[int | None, typer.Option("--beam-size", "-b", min=1, help="Hypotheses; 1: greedy.")] = None,
     length_penalty: Annotated[float | None, typer.Option(min=0, help="GNMT's alpha; 0: none.")] = None,
@@ -96,23 +114,24 @@ def eval_(
     precision: shared.Precision = "auto",
     threads: shared.Threads = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="For translations; --beams: the plot.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file of translations if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files of -o and --report if they exist.")] = False,
 ) -> None:
     """Score a model on its test set or on given files, or score given translations."""
     wanted = dict(zip(METRICS, (bleu, chrf, ter), strict=True))
-    judge = Judge([metric for metric in METRICS if wanted[metric]] or ["bleu"], target_lang, tokenize, format_)
+    metrics = [metric for metric in METRICS if wanted[metric] or report] or ["bleu"]
+    judge = Judge(metrics, target_lang, tokenize, format_)
     changes = {
         "beam_size": beam_size,
         "length_penalty": length_penalty,
         "batch_tokens": None if batch_tokens == "auto" else int(batch_tokens),
     }
-    widths = _widths(beams)
-    task = _given(source, hypothesis, reference or [])
+    widths = _widths(beams, report)
+    task = _given(source, hypothesis, reference or [], is_reported=report is not None)
     if task and hypothesis:
         _refuse(
             {"-m": model, "--beams": beams or None, "-o": output, "-b": beam_size, "--length-penalty": length_penalty}
         )
-        _show(judge.scores(task, task.lines), format_)
+        _score_file(judge, task, source, report, force=force)
         return
     if widths and beam_size:
         raise OptionError(f"--beam-size {beam_size}: --beams names the widths already; give one of the two")
@@ -129,24 +148,26 @@ def eval_(
     task = task or own_task(data)
     search = search.model_copy(update={k: v for k, v in changes.items() if v is not None} | {"n_best": 1})
     search = translator.fill_device(search) if batch_tokens == "auto" else search
-    job = Job(translator, search, task._replace(target_lang=model_language(data) or task.target_lang), judge)
+    job = Job(path, translator, search, task._replace(target_lang=model_language(data) or task.target_lang), judge)
     judge.check(job.task)
     if picture:
         _sweep(job, widths, picture)
     else:
-        _score_model(job, output, force=force)
+        _score_model(job, output, report, force=force)
 
 
-def _given(source: Path | None, hypothesis: Path | None, references: Sequence[Path]) -> Task | None:
-    """Read the files that were named; None: there are none."""
-    if source and hypothesis:
+def _given(
+    source: Path | None, hypothesis: Path | None, references: Sequence[Path], *, is_reported: bool
+) -> Task | None:
+    """Read the files that were named; None: there are none. A report of translations shows their source, too."""
+    if source and hypothesis and not is_reported:
         raise OptionError("--source and --hypothesis: a model translates the one, the other is translated; give one")
-    first = source or hypothesis
+    first = hypothesis or source
     if first and references:
         return read_task(first, references)
     if first:
         raise OptionError(
-            f"{'--source' if source else '--hypothesis'} {first}: nothing to compare with; add --reference"
+            f"{'--hypothesis' if hypothesis else '--source'} {first}: nothing to compare with; add --reference"
         )
     if references:
         raise OptionError("--reference: nothing to compare with it; add --hypothesis, or --source to translate")
@@ -160,18 +181,63 @@ def _refuse(options: Mapping[str, object]) -> None:
             raise OptionError(f"{name} {value}: --hypothesis is scored as it is, with no model; leave one of them out")
 
 
-def _score_model(job: Job, output: Path | None, *, force: bool) -> None:
-    from nmt.output import open_output
-
-    task, beam = job.task, job.search.beam_size
-    with open_output(output, force=force) if output else nullcontext() as writer:
+def _score_model(job: Job, output: Path | None, report: Path | None, *, force: bool) -> None:
+    task, judge, beam = job.task, job.judge, job.search.beam_size
+    with opened(output, force=force) as writer, opened(report, force=force) as page:
         say(f"translating {len(task.lines):,} lines of {task.name}, beam {beam}")
         start = time.perf_counter()
         hypotheses = job.translator.translate(task.lines, job.search)
-        say(f"translated in {time.perf_counter() - start:.1f} s")
+        seconds = time.perf_counter() - start
+        say(f"translated in {seconds:.1f} s")
         if writer:
             writer.write(hypotheses)
-    _show(job.judge.scores(task, hypotheses), job.judge.format)
+        if page:
+            _report_model(job, hypotheses, seconds, page)
+    if not report:
+        _show(judge.scores(task, hypotheses), judge.format)
+
+
+def _report_model(job: Job, hypotheses: Sequence[str], seconds: float, page: Writer) -> None:
+    from nmt.inspect.model import measured
+    from nmt.inspect.report import System
+    from nmt.inspect.systems import training_words
+
+    sources = job.task.lines
+    system = System(job.path.resolve().name, hypotheses, measured(job.path, len(sources), seconds))
+    known = training_words(job.path, job.translator.config.data, sources)
+    _show_report(job.judge.report(job.task, system, known), page, job.judge.format)
+
+
+def _score_file(judge: Judge, task: Task, source: Path | None, report: Path | None, *, force: bool) -> None:
+    """Score translations that are there already; a report shows their source where it is given."""
+    if not report:
+        _show(judge.scores(task, task.lines), judge.format)
+        return
+    from nmt.corpus import read_lines
+    from nmt.inspect.report import Background, System
+
+    judge.check(task)
+    sources = read_lines(source) if source else []
+    if source:
+        check_counts({task.name: task.lines, str(source): sources})
+    named = Task(str(source or "its reference"), sources, task.references, task.target_lang)
+    with opened(report, filter(None, (task.name, source)), force=force) as page:
+        system = System(Path(task.name).name, task.lines)
+        _show_report(judge.report(named, system, Background()), page, judge.format)
+
+
+def _show_report(report: Report, page: Writer | None, format_: Format) -> None:
+    """Write the page, and print its scores, or all of it as JSON."""
+    from nmt.inspect.tables import as_json
+
+    write_page(report, page)
+    for note in report.notes:
+        say(f"note: {note}")
+    if format_ == "json":
+        print(as_json(report))
+        return
+    best = [(metric.name, metric.scores[0]) for metric in report.metrics]
+    _show([Score(name, found.score, found.record["signature"], found.record) for name, found in best], format_)
 
 
 def _show(scores: Sequence[Score], format_: Format) -> None:
@@ -180,7 +246,8 @@ def _show(scores: Sequence[Score], format_: Format) -> None:
         return
     width = max(len(score.name) for score in scores)
     for name, value, signature, record in scores:
-        parts = [f"{name:<{width}} = {value:.2f}", record.get("verbose_score", ""), signature]
+        interval = f" ({record['confidence']})" if "confidence" in record else ""
+        parts = [f"{name:<{width}} = {value:.2f}{interval}", record.get("verbose_score", ""), signature]
         print("  ".join(filter(None, parts)))
 
 
@@ -188,11 +255,13 @@ def _print_json(records: Sequence[Mapping[str, object]]) -> None:
     print(json.dumps(records, indent=1, ensure_ascii=False))
 
 
-def _widths(beams: str) -> list[int]:
+def _widths(beams: str, report: Path | None) -> list[int]:
     """Return the beam widths that a list such as 1,2,5 names, each once."""
     parts = [part.strip() for part in beams.split(",")] if beams else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise OptionError(f"--beams {beams}: expected whole numbers from 1 on with commas between; write 1,2,5,10,20")
+    if report and parts:
+        raise OptionError(f"--report {report}: shows one beam width; leave out --beams {beams}")
     return list(dict.fromkeys(map(int, parts)))
 
 

@@ -30,6 +30,10 @@ MUTANTS = {
         "nmt/models/attention.py", "masked_fill_(~visible, -math.inf)", "masked_fill_(~visible, 0.0)",
         "tests/test_transformer.py tests/test_attention.py",
     ),
+    "texts in pages are not escaped": Mutant(
+        "nmt/inspect/html.py", 'return Html(html.escape(CONTROL.sub("\\ufffd", without_surrogates(text))))',
+        "return Html(text)", "tests/test_page.py",
+    ),
     "the state of random numbers is not restored": Mutant(
         "nmt/training/learner.py", 'torch.set_rng_state(_bytes(state["rng"]["torch"]))', "pass",
         "tests/test_learner.py tests/test_trainer.py",
