@@ -34,7 +34,7 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("inspect.significance",),
     ("inspect.report",),
     ("inspect.systems", "inspect.tables"),
-    ("inspect.page",),
+    ("inspect.reportpage",),
     ("", "cli.options"),  # the package itself is the door for Python: `nmt.load`
     ("cli.bench", "cli.export", "cli.info", "cli.pages", "cli.tokenizer", "cli.train", "cli.translate"),
     ("cli.compare", "cli.eval"),
@@ -136,7 +136,7 @@ LIGHT = [
     ("nmt.evaluate", HEAVY),
     ("nmt.stream", HEAVY[1:]),
     ("nmt.inspect.model", HEAVY[1:]),
-    ("nmt.inspect.page", HEAVY),
+    ("nmt.inspect.reportpage", HEAVY),
 ]
 
 

@@ -23,7 +23,7 @@ def opened(
 
 def write_page(report: Report, page: Writer | None) -> None:
     """Write the page, if there is to be one."""
-    from nmt.inspect.page import report_page
+    from nmt.inspect.reportpage import report_page
 
     if page:
         page.write(report_page(report).removesuffix("\n").split("\n"))

@@ -32,7 +32,7 @@ MUTANTS = {
     ),
     "texts in pages are not escaped": Mutant(
         "nmt/inspect/html.py", 'return Html(html.escape(CONTROL.sub("\\ufffd", without_surrogates(text))))',
-        "return Html(text)", "tests/test_page.py",
+        "return Html(text)", "tests/test_reportpage.py",
     ),
     "the state of random numbers is not restored": Mutant(
         "nmt/training/learner.py", 'torch.set_rng_state(_bytes(state["rng"]["torch"]))', "pass",

@@ -10,7 +10,7 @@ import pytest
 from nmt.evaluate import Task
 from nmt.inspect.html import element, join, markup, table
 from nmt.inspect.model import Facts
-from nmt.inspect.page import report_page
+from nmt.inspect.reportpage import report_page
 from nmt.inspect.plots import Curve, curves, intervals
 from nmt.inspect.plots import Span as Interval
 from nmt.inspect.report import Background, System, build_report
