@@ -29,11 +29,14 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("stream", "training.validation", "training.card"),
     ("training.trainer",),
     ("training.run",),
-    ("inspect", "inspect.model", "inspect.beams", "inspect.profile", "export"),
+    ("inspect", "inspect.model", "inspect.beams", "inspect.profile", "inspect.maps", "inspect.courses", "export"),
+    ("inspect.pieces", "inspect.blocks", "inspect.fonts"),
+    ("inspect.attention", "inspect.views", "inspect.drawing"),
+    ("inspect.page", "inspect.curves"),
     ("inspect.bench",),
     ("", "cli.options"),  # the package itself is the door for Python: `nmt.load`
     ("cli.bench", "cli.export", "cli.info", "cli.tokenizer", "cli.train", "cli.translate"),
-    ("cli.eval",),
+    ("cli.attention", "cli.curves", "cli.eval"),
     ("cli",),
     ("__main__",),
 )
