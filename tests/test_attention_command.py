@@ -116,7 +116,11 @@ def test_options_choose_what_is_shown(folder: Path) -> None:
         (["x", "--target", ""], 2, "--target: is blank; give a translation, or leave it out"),
         (["x", "--target", "y", "--n-best", "2"], 2, "--n-best 2: --target is one translation; leave one of them out"),
         (["x", "--n-best", "9"], 2, "--n-best: 9 is more than beam_size 2; widen the beam"),
-        (["-m", "runs/rnn", "x", "--kind", "encoder"], 2, "--kind encoder: this model has no such attention; give cross"),
+        (
+            ["-m", "runs/rnn", "x", "--kind", "encoder"],
+            2,
+            "--kind encoder: this model has no such attention; give cross",
+        ),
         (["x", "--kind", "self"], 2, "--kind"),
         (["x", "--layer", "2"], 2, "--layer 2: this model has 1; give one of them, or mean"),
         (["x", "-o", "map.gif"], 2, "-o map.gif: is none of .png, .svg, .html, .json; name it so, or leave -o out"),

@@ -23,7 +23,14 @@ TRAIN, VALID, BLEU, RATE, SPEED = CURVES
 
 
 def trained(step: int, seconds: float, loss: float = 3.0) -> dict[str, Any]:
-    return {"kind": "train", "time": 1e9 + seconds, "step": step, "loss": loss, "learning_rate": 1e-3, "tokens_per_second": 2000.0}
+    return {
+        "kind": "train",
+        "time": 1e9 + seconds,
+        "step": step,
+        "loss": loss,
+        "learning_rate": 1e-3,
+        "tokens_per_second": 2000.0,
+    }
 
 
 def validated(step: int, seconds: float, bleu: float) -> dict[str, Any]:
@@ -67,19 +74,29 @@ def test_hours_leave_out_what_was_no_training() -> None:
 @pytest.mark.parametrize("over", ["steps", "tokens", "time"])
 @pytest.mark.parametrize("form", ["png", "svg"])
 def test_all_runs_are_in_the_picture(over: str, form: str) -> None:
-    courses = [course("runs/one"), course("runs/two", is_finished=False), Course("runs/three", [trained(50, 10)], is_finished=False)]
+    courses = [
+        course("runs/one"),
+        course("runs/two", is_finished=False),
+        Course("runs/three", [trained(50, 10)], is_finished=False),
+    ]
     drawn = picture(courses, over, form)
     assert drawn.missing == ""
     if form == "png":
         assert matplotlib.image.imread(io.BytesIO(drawn.data)).shape[1] == 1300
     else:
         text = drawn.data.decode()
-        assert {color for color in ("#4477aa", "#ee6677", "#228833") if color in text} == {"#4477aa", "#ee6677", "#228833"}
+        assert {color for color in ("#4477aa", "#ee6677", "#228833") if color in text} == {
+            "#4477aa",
+            "#ee6677",
+            "#228833",
+        }
         assert [name for name in ("runs/one", "runs/two", "runs/three") if f"<!-- {name} -->" not in text] == []
 
 
 def test_a_terminal_shows_each_run_on_one_scale() -> None:
-    found = list(lines([course(), Course("b", [trained(50, 10, 1.0), trained(100, 20, 9.0)], is_finished=False)], "steps", 60))
+    found = list(
+        lines([course(), Course("b", [trained(50, 10, 1.0), trained(100, 20, 9.0)], is_finished=False)], "steps", 60)
+    )
     assert max(map(width, found)) <= 60
     first = found.index("training loss, nats per target token, 1 to 9")
     high, low = found[first + 1 : first + 3]

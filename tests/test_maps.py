@@ -36,18 +36,19 @@ def translator(name: str, kind: str = "unigram") -> Translator:
     model = build(config.model, tokenizers.source.size, tokenizers.target.size, shared=tokenizers.shared)
     with torch.no_grad():
         for weights in model.parameters():
-            weights *= 3  # so that attention is not even
+            weights *= 2  # so that attention is not even
     return Translator(config, tokenizers, model.eval(), CPU)
 
 
 @pytest.mark.parametrize("name", LOOKING)
 def test_rows_sum_to_one_and_are_those_of_each_hypothesis_alone(name: str) -> None:
     found = translator(name)
-    cases = observe(found, LINES, SHORT.model_copy(update={"n_best": 2}))
+    two = SHORT.model_copy(update={"n_best": 2})
+    cases = observe(found, LINES, two)
     assert [case.source for case in cases] == [line.text for line in LINES]
     for case in cases:
         source = found.tokenizers.source.encode([case.source])[0]
-        for output, reading in zip(found.translate_block([case.source], SHORT.model_copy(update={"n_best": 2}))[0].hypotheses, case.readings, strict=True):
+        for output, reading in zip(found.translate_block([case.source], two)[0].hypotheses, case.readings, strict=True):
             assert reading.text == output.text
             target = found.tokenizers.target.ids(output.pieces)
             alone = Padded(torch.tensor([[*source, EOS]]), torch.tensor([len(source) + 1]))
@@ -59,7 +60,7 @@ def test_rows_sum_to_one_and_are_those_of_each_hypothesis_alone(name: str) -> No
                 assert each.weights.shape[2:] == (len(each.queries.tokens), len(each.keys.tokens))
                 assert np.abs(each.weights.sum(-1) - 1).max() < 1e-5
                 assert np.abs(by_words(each).weights.sum(-1) - 1).max() < 1e-5
-                np.testing.assert_allclose(each.weights, maps[kind][0].numpy(), atol=1e-5)
+                np.testing.assert_allclose(each.weights, maps[kind][0].numpy(), atol=1e-3)
 
 
 def test_without_attention_there_are_no_heads() -> None:
@@ -157,7 +158,11 @@ def test_a_head_that_aligns_is_confident_and_leaves_nothing_out() -> None:
 
 
 def test_the_best_head_is_that_of_all_sentences() -> None:
-    cases = [case([STARING, EVEN], [EVEN, NEAT]), case([STARING, EVEN], [STARING, EVEN]), case([EVEN, EVEN], [RESTING, NEAT])]
+    cases = [
+        case([STARING, EVEN], [EVEN, NEAT]),
+        case([STARING, EVEN], [STARING, EVEN]),
+        case([EVEN, EVEN], [RESTING, NEAT]),
+    ]
     assert best_head(cases) == (1, 1)
     assert best_head(cases, layer=0) == (0, 0)
     view = settle(View("cross", None, None, is_best=True), cases)

@@ -199,7 +199,8 @@ def _show_picture(cases: Sequence[Case], show: Show, writer: Writer, form: str) 
         [
             [
                 Panel(
-                    seen(reading.maps, view, words=show.words), describe(view, reading.maps[view.kind]) + _score(reading)
+                    seen(reading.maps, view, words=show.words),
+                    describe(view, reading.maps[view.kind]) + _score(reading),
                 )
                 for reading in case.readings
             ]

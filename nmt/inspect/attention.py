@@ -73,9 +73,7 @@ def _search(translator: Translator, lines: Sequence[Line], options: SearchConfig
     ]
 
 
-def _given(
-    translator: Translator, source: list[int], text: str, ids: list[int], options: SearchConfig
-) -> Hypothesis:
+def _given(translator: Translator, source: list[int], text: str, ids: list[int], options: SearchConfig) -> Hypothesis:
     """Return the given translation with the score that it would have as a hypothesis."""
     inputs, target = _on_device(translator, [source], [ids])
     labels = torch.tensor([*ids, EOS], device=translator.device)
@@ -122,4 +120,6 @@ def _source_axis(translator: Translator, text: str, ids: list[int]) -> Axis:
     """Return the source's axis; where ids are words, unknown ones are shown as they were written."""
     tokenizer = translator.tokenizers.source
     words = words_of(tokenizer.encode, text, len(ids)) if translator.config.tokenizer.type == "word" else []
-    return axis([f"{SPACE}{word}" for word in words], lambda places: words[places[0]]) if words else _axis(tokenizer, ids)
+    return (
+        axis([f"{SPACE}{word}" for word in words], lambda places: words[places[0]]) if words else _axis(tokenizer, ids)
+    )

@@ -1,4 +1,4 @@
-"""How trainings went, as points of curves, by the lines of their metrics.jsonl; it knows nothing of how they are shown."""
+"""How trainings went, as points of curves, by the lines of their metrics.jsonl; it does not know how they are shown."""
 
 from __future__ import annotations
 

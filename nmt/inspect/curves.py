@@ -1,4 +1,4 @@
-"""Draws trainings over one another, as a picture or in a terminal; it knows nothing of where their numbers come from."""
+"""Draws trainings over one another, as a picture or in a terminal; it does not know where their numbers come from."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def picture(courses: Sequence[Course], over: str, form: str) -> Picture:
         Line2D([], [], color="0.4", label="training, with label smoothing"),
         Line2D([], [], color="0.4", marker="o", markersize=3, label="validation"),
     ]
-    figure.legend(handles=[*lines, *kinds], loc="outside upper left", ncols=3, frameon=False, prop={"family": fonts.families})
+    figure.legend(
+        handles=[*lines, *kinds], loc="outside upper left", ncols=3, frameon=False, prop={"family": fonts.families}
+    )
     with warnings.catch_warnings():
         if fonts.missing:  # which the caller tells, once
             warnings.filterwarnings("ignore", "Glyph .* missing from")
@@ -79,7 +81,9 @@ def lines(courses: Sequence[Course], over: str, columns: int) -> Iterator[str]:
     names = [cut(course.name, NAME) for course in courses]
     indent = max(map(width, names))
     room = max(10, columns - indent - VALUE - 3)
-    end = max((place for course in courses for curve in CURVES for place, _ in points(course, curve, over)), default=0.0)
+    end = max(
+        (place for course in courses for curve in CURVES for place, _ in points(course, curve, over)), default=0.0
+    )
     for curve in CURVES:
         found = [points(course, curve, over) for course in courses]
         values = [value for each in found for _, value in each]

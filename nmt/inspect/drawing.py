@@ -115,12 +115,8 @@ def _length(text: str, size: float, families: list[str]) -> float:
 
     if not text.strip():
         return 0.0
-    return float(TextPath((0, 0), _plain(text), size=size, prop=FontProperties(family=families)).get_extents().x1) / INCH
-
-
-def _plain(text: str) -> str:
-    """Return a text in which no dollar begins a formula."""
-    return text.replace("$", r"\$")
+    plain = text.replace("$", "S")  # about as wide, and no formula
+    return float(TextPath((0, 0), plain, size=size, prop=FontProperties(family=families)).get_extents().x1) / INCH
 
 
 def _stands(name: str, length: float, cell: float) -> bool:
@@ -139,17 +135,17 @@ def _draw_panel(figure: Any, panel: Panel, box: Box, corner: tuple[float, float]
     axes.set_xlim(0, box.columns)
     axes.set_ylim(box.rows, 0)
     axes.set_axis_off()
-    text = {"fontfamily": families, "fontsize": box.font}
+    text = {"fontfamily": families, "fontsize": box.font, "parse_math": False}  # a dollar is a dollar
     line = box.font * LINE / INCH
     for number, name in enumerate(rows):
         place = (left + box.left - PAD, bottom + (box.rows - number - 0.5) * box.cell)
-        figure.text(place[0] / width, place[1] / height, _plain(name), ha="right", va="center_baseline", **text)
+        figure.text(place[0] / width, place[1] / height, name, ha="right", va="center_baseline", **text)
     for number, name in enumerate(columns):
         is_turned = not _stands(name, _length(name, box.font, families), box.cell)
         middle = left + box.left + (number + 0.5) * box.cell
         across = (middle + line / 4 if is_turned else middle) / width
         turn = {"rotation": 45, "ha": "left"} if is_turned else {"ha": "center"}
         up = (top - box.top + PAD) / height
-        figure.text(across, up, _plain(name), va="baseline", rotation_mode="anchor", **turn, **text)
-    grey = {"fontfamily": families, "fontsize": SMALL, "color": "0.4"}
-    figure.text(left / width, (bottom - PAD) / height, _plain(panel.caption), va="top", **grey)
+        figure.text(across, up, name, va="baseline", rotation_mode="anchor", **turn, **text)
+    grey = {"fontfamily": families, "fontsize": SMALL, "color": "0.4", "parse_math": False}
+    figure.text(left / width, (bottom - PAD) / height, panel.caption, va="top", **grey)

@@ -121,9 +121,7 @@ def _shared(case: Case) -> dict[str, Any]:
                 "text": reading.text,
                 "score": reading.score,
                 "logp": reading.log_probability,
-                "maps": {
-                    kind: _packed(found) for kind, found in reading.maps.items() if kind != ENCODER or not number
-                },
+                "maps": {kind: _packed(found) for kind, found in reading.maps.items() if kind != ENCODER or not number},
             }
             for number, reading in enumerate(case.readings)
         ],
