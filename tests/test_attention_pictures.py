@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
@@ -220,7 +221,7 @@ def cells(text: str) -> list[list[tuple[str, str, float]]]:
             (row, column, float(weight))
             for row, column, weight in re.findall(r'aria-label="(\S+) looks at (\S+): (\S+)"', table)
         ]
-        for table in re.findall(r"<table.*?</table>", text, re.DOTALL)
+        for table in re.findall(r"<table.*?</table>", html.unescape(text), re.DOTALL)
     ]
 
 

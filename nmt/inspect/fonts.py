@@ -86,5 +86,7 @@ def hint(missing: str) -> str:
     names = [unicodedata.name(letter, "") for letter in missing]
     is_east_asian = [name.startswith(EAST_ASIAN) for name in names]
     packages = ["fonts-noto-cjk"] * any(is_east_asian) + ["fonts-noto-core"] * (not all(is_east_asian))
-    shown = " ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
+    letters = [letter for letter in missing if letter.isalpha()] or [*missing]  # accents say little by themselves
+    more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+    shown = " ".join(letters[:SHOWN]) + more
     return f"no font here has {shown}; on Debian and Ubuntu: apt install {' '.join(packages)}, elsewhere Noto Sans"
