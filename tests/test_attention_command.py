@@ -16,6 +16,7 @@ from nmt.cli import run as nmt
 from nmt.config import Config
 
 SENTENCE = "Two dogs run."
+SAMPLING = SHORT.model_copy(update={"sample": True})  # a map is of the beam's translation all the same
 QUICK = ("--device", "cpu", "--threads", "1")
 
 
@@ -30,7 +31,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(**model: object) -> Config:
     plain = tiny_config()
-    return Config.model_validate({"data": plain.data, "tokenizer": plain.tokenizer, "model": model, "search": SHORT})
+    return Config.model_validate({"data": plain.data, "tokenizer": plain.tokenizer, "model": model, "search": SAMPLING})
 
 
 @pytest.fixture
@@ -116,6 +117,7 @@ def test_options_choose_what_is_shown(folder: Path) -> None:
         (["x", "--target", ""], 2, "--target: is blank; give a translation, or leave it out"),
         (["x", "--target", "y", "--n-best", "2"], 2, "--n-best 2: --target is one translation; leave one of them out"),
         (["x", "--n-best", "9"], 2, "--n-best: 9 is more than beam_size 2; widen the beam"),
+        (["-m", "runs/rnn", "x", "--n-best", "9"], 2, "--n-best: 9 is more than beam_size 2; widen the beam"),
         (
             ["-m", "runs/rnn", "x", "--kind", "encoder"],
             2,

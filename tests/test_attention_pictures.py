@@ -90,11 +90,12 @@ def test_columns_of_a_terminal_are_counted_not_letters() -> None:
 
 
 def test_a_picture_has_a_cell_for_each_pair_and_shows_its_weight_as_grey() -> None:
-    text = draw([[Panel(SWAP, "caption")]], "svg").data.decode()
+    half = SWAP._replace(weights=SWAP.weights / 2 + 0.125)  # black and white are 0 and 1, not the ends of what there is
+    text = draw([[Panel(half, "caption")]], "svg").data.decode()
     mesh = text[text.index('id="QuadMesh_1"') :]
     fills = [re.search(r"fill: #(..)", path) for path in re.findall(r"<path [^>]*>", mesh)[:16]]
     shades = [int(fill[1], 16) / 255 if fill else 0.0 for fill in fills]  # SVG's own is black
-    assert np.abs(np.array(shades).reshape(4, 4) - SWAP.weights).max() < 0.01
+    assert np.abs(np.array(shades).reshape(4, 4) - half.weights).max() < 0.01
     places = [tuple(map(float, found)) for found in re.findall(r'd="M (\S+) (\S+)', mesh)[:16]]
     across, down = np.array(places).reshape(4, 4, 2).transpose(2, 0, 1)
     assert (np.diff(across, axis=1) > 0).all()  # source to the right
@@ -166,6 +167,7 @@ def test_json_by_words_and_of_a_mean() -> None:
     first = found["sentences"][0]["hypotheses"][0]
     assert (found["layer"], found["head"], found["unit"]) == ("mean", "mean", "words")
     assert first["rows"] == ("la", "voiture", "</s>")
+    assert np.shape(first["heads"]) == (1, 2, 3, 3)
     np.testing.assert_allclose(first["weights"][1], [1 / 6, 0.75 / 2 + 1 / 6, 0.25 / 2 + 1 / 6], atol=1e-6)
     assert record([two_heads()], show(View("encoder", 0, None)))["best"] is None
 
