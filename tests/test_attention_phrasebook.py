@@ -97,9 +97,8 @@ def test_the_phrasebook_has_enough_swaps() -> None:
 
 
 SMALL = (
-    "model.type=rnn", "model.cell=gru", "model.attention=additive", "model.dim=256", "model.embedding=128",
-    "model.dropout=0.1", "training.max_time=300s", "training.max_epochs=8", "training.learning_rate=2e-3",
-    "training.threads=1",
+    "model.type=rnn", "model.cell=gru", "model.attention=additive", "model.dim=160", "model.embedding=128",
+    "training.learning_rate=4e-3", "training.max_epochs=12", "training.max_time=480s", "training.valid_every=600",
 )  # fmt: skip
 
 

@@ -94,13 +94,14 @@ def _draw(courses: Sequence[Course], over: str, form: str, writer: Writer) -> No
 
 def _show(courses: Sequence[Course], over: str, above: int = 0) -> int:
     """Print the view, over one of so many lines that stands `above`; return how many lines it has."""
+    from nmt.inspect.blocks import cut
     from nmt.inspect.curves import lines
     from nmt.output import Writer, standard_output
 
     columns, height = shutil.get_terminal_size((COLUMNS, LINES))
     view = list(lines(courses, over, columns))
     if sys.stdout.isatty():
-        view = view[: height - 1]  # a terminal cannot go back to what has left it
+        view = [cut(line, columns) for line in view[: height - 1]]  # what has left a terminal cannot be drawn again
     back = f"\x1b[{above}A\x1b[J" if above else ""
     Writer(standard_output(), "stdout").write([back + view[0], *view[1:]])
     return len(view)
