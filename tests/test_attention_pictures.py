@@ -169,7 +169,9 @@ def test_json_by_words_and_of_a_mean() -> None:
     assert first["rows"] == ("la", "voiture", "</s>")
     assert np.shape(first["heads"]) == (1, 2, 3, 3)
     np.testing.assert_allclose(first["weights"][1], [1 / 6, 0.75 / 2 + 1 / 6, 0.25 / 2 + 1 / 6], atol=1e-6)
-    assert record([two_heads()], show(View("encoder", 0, None)))["best"] is None
+    encoder = record([two_heads()], show(View("encoder", 0, None)))
+    assert encoder["best"] is None
+    assert len(encoder["sentences"][0]["hypotheses"]) == 1
 
 
 # ---- page ---------------------------------------------------------------------------------------------------------

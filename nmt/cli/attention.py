@@ -175,12 +175,12 @@ def _open(output: Path | None, *, force: bool) -> AbstractContextManager[Writer]
 
 def _show_blocks(cases: Sequence[Case], show: Show, writer: Writer) -> None:
     from nmt.inspect.blocks import LEGEND, blocks
-    from nmt.inspect.views import describe, seen
+    from nmt.inspect.views import describe, readings, seen
 
     columns = shutil.get_terminal_size((COLUMNS, 24)).columns
     writer.write([f"{describe(show.view, cases[0].readings[0].maps[show.view.kind])}    {LEGEND}"])
     for case in cases:
-        for reading in case.readings:
+        for reading in readings(case, show.view):
             found = seen(reading.maps, show.view, words=show.words)
             writer.write(["", case.source, f"{reading.text}{_score(reading)}", *blocks(found, columns)])
 
@@ -192,22 +192,15 @@ def _score(reading: Reading) -> str:
 def _show_picture(cases: Sequence[Case], show: Show, writer: Writer, form: str) -> None:
     from nmt.inspect.drawing import Panel, draw
     from nmt.inspect.fonts import hint
-    from nmt.inspect.views import describe, seen
+    from nmt.inspect.views import describe, readings, seen
 
     view = show.view
-    picture = draw(
-        [
-            [
-                Panel(
-                    seen(reading.maps, view, words=show.words),
-                    describe(view, reading.maps[view.kind]) + _score(reading),
-                )
-                for reading in case.readings
-            ]
-            for case in cases
-        ],
-        form,
-    )
+
+    def panel(reading: Reading) -> Panel:
+        caption = describe(view, reading.maps[view.kind]) + _score(reading)
+        return Panel(seen(reading.maps, view, words=show.words), caption)
+
+    picture = draw([[panel(reading) for reading in readings(case, view)] for case in cases], form)
     writer.write_bytes(picture.data)
     if picture.missing:
         say(f"warning: {hint(picture.missing)}")

@@ -10,7 +10,7 @@ The keys of the JSON:
     unit                             tokens, or words: columns summed, rows averaged over a word's tokens
     sentences[]                      in the order of the input
       source                         its text
-      hypotheses[]                   best first, or the one that was given
+      hypotheses[]                   best first, or the one that was given; the best alone for the encoder
         text, log_probability, score     nats; score is log_probability over the length penalty; null: nothing found
         rows, columns                names of the queries and of the keys; the last ones are the ends of the sentences
         weights                      [row][column], what `layer` and `head` name; each row sums to 1
@@ -29,7 +29,7 @@ import numpy as np
 
 from nmt import __version__
 from nmt.inspect.maps import CROSS, ENCODER, Axis, Case, Map, Weights, alignment_quality, best_head, by_words
-from nmt.inspect.views import MEAN, NAMES, View, seen
+from nmt.inspect.views import MEAN, NAMES, View, readings, seen
 
 DIGITS = 7  # after the point: sums of rows stay within 1e-5 of 1
 SCALE = 65_535  # weights of a page are whole numbers of two bytes
@@ -69,7 +69,7 @@ def _best(cases: Sequence[Case]) -> dict[str, Any]:
 
 def _sentence(case: Case, show: Show) -> dict[str, Any]:
     hypotheses = list[dict[str, Any]]()
-    for reading in case.readings:
+    for reading in readings(case, show.view):
         found = reading.maps[show.view.kind]
         rows, columns, weights = seen(reading.maps, show.view, words=show.words)
         hypotheses.append(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from nmt.errors import OptionError
-from nmt.inspect.maps import CROSS, DECODER, ENCODER, Case, Map, Sheet, best_head, by_words, sheet
+from nmt.inspect.maps import CROSS, DECODER, ENCODER, Case, Map, Reading, Sheet, best_head, by_words, sheet
 
 MEAN, BEST = "mean", "best"
 NAMES = {CROSS: "cross-attention", ENCODER: "encoder self-attention", DECODER: "decoder self-attention"}
@@ -88,3 +88,8 @@ def seen(found: Mapping[str, Map], view: View, *, words: bool) -> Sheet:
     """Return what the view shows of the maps, by words or by tokens."""
     chosen = found[view.kind]
     return sheet(by_words(chosen) if words else chosen, view.layer, view.head)
+
+
+def readings(case: Case, view: View) -> Sequence[Reading]:
+    """Return the translations whose maps differ: the encoder looks at a sentence once, whatever is made of it."""
+    return case.readings[:1] if view.kind == ENCODER else case.readings
