@@ -92,6 +92,7 @@ def test_columns_of_a_terminal_are_counted_not_letters() -> None:
 def test_a_picture_has_a_cell_for_each_pair_and_shows_its_weight_as_grey() -> None:
     half = SWAP._replace(weights=SWAP.weights / 2 + 0.125)  # black and white are 0 and 1, not the ends of what there is
     text = draw([[Panel(half, "caption")]], "svg").data.decode()
+    assert draw([[Panel(half, "caption")]], "svg").data.decode() == text
     mesh = text[text.index('id="QuadMesh_1"') :]
     fills = [re.search(r"fill: #(..)", path) for path in re.findall(r"<path [^>]*>", mesh)[:16]]
     shades = [int(fill[1], 16) / 255 if fill else 0.0 for fill in fills]  # SVG's own is black

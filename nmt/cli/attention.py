@@ -30,7 +30,7 @@ COLUMNS = 100  # of a map where nothing says how wide the terminal is
 
 say = shared.speaker("attention")
 
-Given = Annotated[str | None, typer.Argument(metavar="[SENTENCE]", help="One sentence; none: the lines of stdin.")]
+Given = Annotated[str | None, typer.Argument(metavar="SENTENCE", help="One sentence; none: the lines of stdin.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="map.png, .svg, .html or .json; none: shown here.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 Kind = Annotated[Literal["cross", "encoder", "decoder"], typer.Option("--kind", help="cross, or self-attention.")]

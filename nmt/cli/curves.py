@@ -26,7 +26,7 @@ COLUMNS, LINES = 100, 50  # where nothing says how large the terminal is
 
 say = shared.speaker("curves")
 
-Runs = Annotated[list[str], typer.Argument(metavar="RUN ...", help="Run folders; several are drawn over one another.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Run folders; several are drawn over one another.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="curves.png or .svg; none: shown here.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 Over = Annotated[Literal["steps", "tokens", "time"], typer.Option("--over", help="What the curves run over.")]

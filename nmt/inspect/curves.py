@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from typing import Any
 
 from nmt.inspect.blocks import cut, width
 from nmt.inspect.courses import CURVES, LOSS, OVER, Course, Curve, Points, points
-from nmt.inspect.drawing import Picture
+from nmt.inspect.drawing import Picture, saved
 from nmt.inspect.fonts import find
 from nmt.training.curves import short
 
@@ -18,6 +17,7 @@ DASHES = ("solid", "dashed", "dotted", "dashdot")  # once more than seven are dr
 PANELS = {LOSS: CURVES[:2], **{curve.label: (curve,) for curve in CURVES[2:]}}
 BARS = " ▁▂▃▄▅▆▇█"
 NAME, VALUE = 24, 9  # columns of a terminal
+DPI = 130
 
 
 # ---- picture ------------------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ def picture(courses: Sequence[Course], over: str, form: str) -> Picture:
     from matplotlib.lines import Line2D
 
     fonts = find("".join(course.name for course in courses))
-    figure, data = Figure(figsize=(10, 7), layout="constrained"), BytesIO()
+    figure = Figure(figsize=(10, 7), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (label, curves) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
         axes.set_title(label, loc="left", fontsize=10)
@@ -54,8 +54,7 @@ def picture(courses: Sequence[Course], over: str, form: str) -> Picture:
     with warnings.catch_warnings():
         if fonts.missing:  # which the caller tells, once
             warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(data, format=form, dpi=130, metadata={"Date": None} if form == "svg" else None)
-    return Picture(data.getvalue(), fonts.missing)
+        return Picture(saved(figure, form, DPI), fonts.missing)
 
 
 def _style(number: int) -> dict[str, Any]:

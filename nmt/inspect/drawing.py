@@ -87,10 +87,17 @@ def draw(grid: Sequence[Sequence[Panel]], form: str) -> Picture:
                 _draw_panel(figure, panel, box, (left, top), fonts.families)
                 left += box.width + GAP
             top -= max(box.height for box in places) + GAP
-        data = BytesIO()
-        metadata = {"Date": None} if form == "svg" else None  # the same map is the same file
-        figure.savefig(data, format=form, dpi=min(DPI, MOST_PIXELS / max(width, height)), metadata=metadata)
-    return Picture(data.getvalue(), fonts.missing)
+        return Picture(saved(figure, form, min(DPI, MOST_PIXELS / max(width, height))), fonts.missing)
+
+
+def saved(figure: Any, form: str, dpi: float) -> bytes:
+    """Return the bytes of a figure's file; the same figure is the same bytes, which SVG's date and ids would spoil."""
+    from matplotlib import rc_context
+
+    data = BytesIO()
+    with rc_context({"svg.hashsalt": "nmt"}):
+        figure.savefig(data, format=form, dpi=dpi, metadata={"Date": None} if form == "svg" else None)
+    return data.getvalue()
 
 
 def _box(panel: Panel, families: list[str]) -> Box:
