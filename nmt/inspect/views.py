@@ -38,7 +38,7 @@ def resolve(asked: Asked, heads: Mapping[str, tuple[int, int]]) -> View:
     if kind not in heads:
         raise OptionError(f"--kind {kind}: this model has no such attention; give {' or '.join(heads)}")
     layers, width = heads[kind]
-    chosen = None if layer in ("", MEAN) else _number("--layer", layer, layers, f"{MEAN}")
+    chosen = None if layer in ("", MEAN) else _number("--layer", layer, layers, MEAN)
     if head == BEST or (not head and kind == CROSS and layer != MEAN):
         return _best(kind, layer, chosen)
     if head in ("", MEAN):
