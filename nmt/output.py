@@ -63,6 +63,15 @@ class Writer:
             except OSError as error:
                 raise ResourceError(f"{self._name}: {reason(error)} after {self.lines} lines") from error
 
+    def write_bytes(self, data: bytes) -> None:
+        """Write what is no text, such as a picture."""
+        try:
+            self._send(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ResourceError(f"{self._name}: {reason(error)}") from error
+
     def _send(self, data: bytes) -> None:
         while data:
             taken = self._stream.write(data)

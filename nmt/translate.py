@@ -143,6 +143,11 @@ class Translator:
         words = Shortlist(*(part.to(run_on.device) for part in load_shortlist(Path(path)))) if shortlist else None
         return cls(config, tokenizers, frozen, run_on, words and Shortener(words, fitted.output.weight), fork=fork)
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the model is."""
+        return self._compute.device
+
     def fill_device(self, options: SearchConfig) -> SearchConfig:
         """Return the options with batches large enough to fill a GPU; on a CPU nothing is won by larger ones."""
         if self._compute.device.type == "cpu":

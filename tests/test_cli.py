@@ -11,7 +11,9 @@ from terminal import environment, fresh
 
 import nmt
 
-COMMANDS = ("train", "translate", "eval", "compare", "info", "bench", "export", "tokenizer")
+COMMANDS = (
+    "train", "translate", "eval", "compare", "attention", "curves", "info", "bench", "export", "tokenizer",
+)  # fmt: skip
 # torch takes more than a second, each of the others about a tenth, of which --help has two.
 SLOW = {"torch", "numpy", "yaml", "rich", "sentencepiece", "sacrebleu", "datasets", "matplotlib"}
 LOADED = "import sys; from nmt.cli import run; code = run(sys.argv[1:]); print(*sys.modules, file=open('modules', 'w'))"

@@ -995,6 +995,69 @@ def test_the_machine_is_measured(world: World) -> None:
     assert len(json.loads(world.nmt(*untrained).ok().out)) == len(rows) + 1
 
 
+# ---- looking inside ---------------------------------------------------------------------------------------------
+
+
+def maps(world: World, *options: str) -> dict[str, Any]:
+    """Return what `nmt attention` writes of the first line as JSON."""
+    command = ("attention", "-m", "trained", LINES[0], "-o", "maps.json", "--force", "--threads", "1", *options)
+    world.nmt(*command).ok()
+    found: dict[str, Any] = json.loads((world.folder / "maps.json").read_text())
+    return found
+
+
+@keeps("attention", "attention --model", "attention --output", "attention --force", "attention --device")
+@keeps("attention --threads", "attention --words")
+def test_attention_is_shown_in_every_form(world: World) -> None:
+    looking = ("attention", "-m", "trained", "--device", "cpu", "--threads", "1", "--words")
+    shown = world.nmt(*looking, stdin=INPUT).ok()
+    assert [line.split("    score")[0] for line in shown.lines if line.startswith("Le ")] == FRENCH
+    assert shown.out.count("rouge ▕") == 1
+    for form, start in {"png": b"\x89PNG", "svg": b"<?xml", "html": b"<!doctype", "json": b"{"}.items():
+        world.nmt(*looking, "-o", f"map.{form}", stdin=INPUT).ok()
+        assert (world.folder / f"map.{form}").read_bytes().startswith(start)
+        assert world.nmt(*looking, "-o", f"map.{form}", stdin=INPUT).code == 2
+        world.nmt(*looking, "-o", f"map.{form}", "--force", stdin=INPUT).ok()
+    assert "cuda:7: not on this machine" in world.nmt(*looking, "--device", "cuda:7", LINES[0]).error
+
+
+@keeps("attention --kind", "attention --layer", "attention --head")
+def test_attention_is_shown_by_layer_and_head(world: World) -> None:
+    own = maps(world)
+    assert (own["kind"], own["layer"], own["head"]) == ("cross", own["best"]["layer"], own["best"]["head"])
+    for kind in ("cross", "encoder", "decoder"):
+        found = maps(world, "--kind", kind, "--layer", "1", "--head", "2")
+        (hypothesis,) = found["sentences"][0]["hypotheses"]
+        assert (found["kind"], found["layer"], found["head"]) == (kind, 1, 2)
+        assert hypothesis["weights"] == hypothesis["heads"][0][1]
+        assert all(abs(sum(row) - 1) < 1e-5 for row in hypothesis["weights"])
+    assert maps(world, "--layer", "mean", "--head", "mean")["head"] == "mean"
+
+
+@keeps("attention --target", "attention --n-best", "attention --beam-size", "attention --length-penalty")
+def test_attention_is_that_of_the_translations_asked_for(world: World) -> None:
+    several = maps(world, "--n-best", "3", "-b", "4", "--length-penalty", "0")["sentences"][0]["hypotheses"]
+    assert len(several) == 3
+    assert all(each["score"] == each["log_probability"] for each in several)
+    (given,) = maps(world, "--target", FRENCH[1], "--words")["sentences"][0]["hypotheses"]
+    assert given["rows"] == [*FRENCH[1].split(), "</s>"]
+    assert given["log_probability"] < several[0]["log_probability"]
+
+
+@keeps("curves", "curves --output", "curves --force", "curves --over", "curves --follow")
+def test_trainings_are_drawn_over_one_another(world: World) -> None:
+    shown = world.nmt("curves", "trained", "early", "--follow").ok().lines  # both are finished
+    assert shown[-2].startswith("trained step 300, best ")
+    assert shown[-1].startswith("early   step 30")
+    units = {"steps": "optimizer steps", "tokens": "target tokens", "time": "hours of training"}
+    for over, unit in units.items():
+        assert unit in world.nmt("curves", "trained", "--over", over).ok().out
+    world.nmt("curves", "trained", "early", "-o", "curves.svg").ok()
+    assert world.nmt("curves", "trained", "early", "-o", "curves.svg").code == 2
+    world.nmt("curves", "trained", "early", "-o", "curves.svg", "--force").ok()
+    assert "<!-- early -->" in (world.folder / "curves.svg").read_text()
+
+
 # ---- elsewhere --------------------------------------------------------------------------------------------------
 
 
@@ -1030,6 +1093,8 @@ COMMANDS = (
     "translate",
     "eval",
     "compare",
+    "attention",
+    "curves",
     "info",
     "bench",
     "export",

@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 
 from nmt import __version__
+from nmt.cli.attention import attention
 from nmt.cli.bench import bench
 from nmt.cli.compare import compare
+from nmt.cli.curves import curves
 from nmt.cli.eval import eval_
 from nmt.cli.export import export
 from nmt.cli.info import info
@@ -36,6 +38,8 @@ app.command("train")(train)
 app.command("translate")(translate)
 app.command("eval")(eval_)
 app.command("compare")(compare)
+app.command("attention")(attention)
+app.command("curves")(curves)
 app.command("info")(info)
 app.command("bench")(bench)
 app.command("export")(export)

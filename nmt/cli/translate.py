@@ -98,7 +98,7 @@ def translate(
         "no_repeat_ngram": no_repeat_ngram, "top_k": top_k, "top_p": top_p, "temperature": temperature, "seed": seed,
         "batch_tokens": None if batch_tokens == "auto" else int(batch_tokens),
     }  # fmt: skip
-    search = _search_options(path, flags)
+    search = search_options(path, flags)
     sources = _checked(files or [Path("-")], say)
     with _as_filter(), _open(output, sources, force=force, unbuffered=unbuffered) as writer:
         shared.load_torch()  # only when the options are right
@@ -118,7 +118,7 @@ def translate(
         print(f"nmt translate: {done}", file=sys.stderr)
 
 
-def _search_options(path: Path, flags: Mapping[str, object]) -> SearchConfig:
+def search_options(path: Path, flags: Mapping[str, object]) -> SearchConfig:
     """Return the search options of the model's run, changed by the flags that were given."""
     from nmt.configfile import load_config
 

@@ -60,10 +60,11 @@ def _draw_series(panel: Any, records: Records, series: tuple[Series, ...]) -> No
             marker = "o" if kind == "valid" or len(points) == 1 else None
             panel.plot(*zip(*points, strict=True), label=label, color=color, marker=marker, markersize=3, linewidth=1.3)
             place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
-            panel.annotate(_short(points[-1][1]), points[-1], color=color, **place)
+            panel.annotate(short(points[-1][1]), points[-1], color=color, **place)
     if len(panel.lines) > 1:
         panel.legend(frameon=False, fontsize=9)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Return a number in few digits."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

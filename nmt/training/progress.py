@@ -91,7 +91,7 @@ class Progress:
     def begin(self, since: int) -> None:
         """Open metrics and TensorBoard; what they have of steps after `since` will be done again and is dropped."""
         path = self.run / "metrics.jsonl"
-        known = _read(path, since)
+        known = read_records(path, since)
         replace_file(path, "".join(f"{json.dumps(record)}\n" for record in known).encode())
         self._metrics = path.open("a", encoding="utf-8")
         self._board = _tensorboard(self.run, since)
@@ -145,7 +145,7 @@ class Progress:
     def draw(self) -> None:
         """Draw curves.png of all that was recorded."""
         if self._metrics:
-            draw_curves(_read(self.run / "metrics.jsonl"), self.run.name, self.run / "curves.png")
+            draw_curves(read_records(self.run / "metrics.jsonl"), self.run.name, self.run / "curves.png")
 
     def close(self) -> None:
         """Close the logs."""
@@ -207,8 +207,8 @@ def _brief_scores(record: Record) -> str:
     return f"{latest}, best {_shown(metric, record['best'])}" if record.get("best") is not None else latest or "-"
 
 
-def _read(path: Path, until: float = math.inf) -> list[Record]:
-    """Return the records of steps up to `until`, without a line that a kill cut short."""
+def read_records(path: Path, until: float = math.inf) -> list[Record]:
+    """Return the records of a metrics.jsonl, of steps up to `until`, without a line that a kill cut short."""
     found = list[Record]()
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else ():
         try:
