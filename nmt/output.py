@@ -56,21 +56,16 @@ class Writer:
         """Write a block of lines, one by one if unbuffered; BrokenPipeError is the caller's to handle."""
         encoded = (f"{clean(line)}\n".encode() for line in lines)
         for data in encoded if self._unbuffered else (b"".join(encoded),):
-            try:
-                self._send(data)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise ResourceError(f"{self._name}: {reason(error)} after {self.lines} lines") from error
+            self.write_bytes(data)
 
     def write_bytes(self, data: bytes) -> None:
-        """Write what is no text, such as a picture."""
+        """Write bytes as they are: a picture, or lines that are encoded; `lines` counts the ends of lines in them."""
         try:
             self._send(data)
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise ResourceError(f"{self._name}: {reason(error)}") from error
+            raise ResourceError(f"{self._name}: {reason(error)} after {self.lines} lines") from error
 
     def _send(self, data: bytes) -> None:
         while data:

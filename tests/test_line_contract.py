@@ -8,13 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs import PAIRS, SHORT, Answer, Scripted, scripted, stream, tiny_config, write_run
+from runs import (
+    CPU,
+    PAIRS,
+    SHORT,
+    Answer,
+    Scripted,
+    ScriptMemory,
+    ScriptState,
+    scripted,
+    stream,
+    tiny_config,
+    write_run,
+)  # fmt: skip
+from torch import Tensor
 
 from nmt.batches import UNK
 from nmt.config import SearchConfig
 from nmt.errors import DataError
-from nmt.stream import Job
-from nmt.text import BREAKS, TextOptions, is_blank
+from nmt.stream import LOST, Job
+from nmt.text import BREAKS, SHOWN, TextOptions, is_blank
 from nmt.tokenizer import Tokenizer, Tokenizers
 from nmt.translate import Translator
 
@@ -246,6 +259,24 @@ def test_a_model_that_never_ends_is_ended(tokenizers: Tokenizers) -> None:  # A3
     assert answer.stats.limited == 2
     sources = tokenizers.source.encode(["a man", "two dogs"])
     assert answer.stats.target_tokens == sum(2 * len(ids) + 20 for ids in sources)
+
+
+class Numberless(Scripted):
+    """A model whose weights have been lost."""
+
+    def step(self, tokens: Tensor, state: ScriptState, memory: ScriptMemory) -> tuple[Tensor, ScriptState]:
+        logits, state = super().step(tokens, state, memory)
+        return logits * float("nan"), state
+
+
+def test_lines_without_a_translation_are_empty_and_told(tokenizers: Tokenizers) -> None:  # F28
+    model = Numberless([5], tokenizers.target.size)
+    count = SHOWN + 2
+    answer = stream(Translator(tiny_config(), tokenizers, model, CPU), b"\n" + b"a man\n" * count, SPOKEN)
+    assert answer.lines == [""] * (1 + count)
+    each = [f"stdin:{line}: {LOST}; its line is left empty" for line in range(2, 2 + SHOWN)]
+    assert answer.warnings == [*each, f"{LOST} for {count} lines in all"]
+    assert answer.stats.lost == count
 
 
 def byte(tokenizer: Tokenizer, value: int) -> int:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from nmt import output
 from nmt.errors import OptionError, ResourceError
 from nmt.output import Writer, open_output, standard_output
 
@@ -150,3 +151,19 @@ def test_impossible_outputs_are_wrong_options(tmp_path):
         open_output(tmp_path).__enter__()
     with pytest.raises(OptionError, match="there is no folder"):
         open_output(tmp_path / "absent" / "out.txt").__enter__()
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_file_is_not_written_to_while_it_is_read(tmp_path, monkeypatch, is_read):
+    """`nmt translate < same >> same` would never end."""
+    same, other = tmp_path / "same", tmp_path / "other"
+    for path in (same, other):
+        path.write_text("a\n")
+    with same.open("ab") as end:
+        monkeypatch.setattr(output, "STDOUT", end.fileno())
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+        if not is_read:
+            standard_output([other])
+            return
+        with pytest.raises(OptionError, match="stdout: input and output are the same file; name another with -o"):
+            standard_output([other, same])

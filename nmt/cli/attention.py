@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nmt.cli import options as shared
-from nmt.cli.translate import search_options
+from nmt.cli.translate import Beam, Force, Penalty, search_options
 from nmt.errors import DataError, ModelError, OptionError
 
 if TYPE_CHECKING:
@@ -32,15 +32,12 @@ say = shared.speaker("attention")
 
 Given = Annotated[str | None, typer.Argument(metavar="SENTENCE", help="One sentence; none: the lines of stdin.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="map.png, .svg, .html or .json; none: shown here.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 Kind = Annotated[Literal["cross", "encoder", "decoder"], typer.Option("--kind", help="cross, or self-attention.")]
 Layer = Annotated[str, typer.Option(metavar="N|mean", help="From 1.  [default: the best head's, else mean]")]
 Head = Annotated[str, typer.Option(metavar="N|mean|best", help="From 1; best aligns best.  [cross: best, else mean]")]
 Words = Annotated[bool, typer.Option("--words", help="Words in place of tokens: columns summed, rows averaged.")]
 Target = Annotated[str | None, typer.Option(metavar="TEXT", help="A translation to look at in place of the model's.")]
 Best = Annotated[int | None, typer.Option("--n-best", min=1, help="Translations per sentence, at most the beam size.")]
-Beam = Annotated[int | None, typer.Option("-b", "--beam-size", min=1, help="Hypotheses kept; 1: greedy.")]
-Penalty = Annotated[float | None, typer.Option("--length-penalty", min=0, help="GNMT's alpha; 0: none.")]
 
 
 def attention(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nmt.cli import options as shared
+from nmt.cli.translate import Force
 from nmt.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ say = shared.speaker("curves")
 
 Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Run folders; several are drawn over one another.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="curves.png or .svg; none: shown here.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 Over = Annotated[Literal["steps", "tokens", "time"], typer.Option("--over", help="What the curves run over.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show again what is new until all runs are finished.")]
 
