@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # CI is patient: it runs the slow tests too.
 SLOW := $(if $(CI),,-m "not slow")
 
-.PHONY: setup demo test check audit format bench torture mutants clean
+.PHONY: setup demo test check audit format bench evolution torture mutants clean
 
 setup: $(INSTALLED)
 
@@ -42,6 +42,10 @@ format: setup
 # Installs the peers (several GB in .bench/ or $NMT_BENCH) and measures for more than an hour; ARGS=--help lists options.
 bench: setup
 	$(BIN)/python tests/bench $(ARGS)
+
+# Trains the history of attention on Multi30k, two hours on two cores, and writes a page; SEEDS=3 for the main contrast.
+evolution: setup
+	$(BIN)/python tests/evolution $(ARGS)
 
 # Tries every promise of reliability many times; ARGS="--share 0.1" tries a tenth.
 torture: setup
