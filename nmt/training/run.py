@@ -26,6 +26,7 @@ from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.training.average import mean
 from nmt.training.card import CARD, score_sets, write_card
+from nmt.training.embeddings import start_from_vectors
 from nmt.training.heldout import HeldOut, hold_out
 from nmt.training.progress import Progress, duration
 from nmt.training.signals import Interrupt
@@ -123,6 +124,9 @@ def _prepare(request: Request, on: Compute, progress: Progress) -> Parts:
         started = checkpoint.load_model(request.start_from, torch.device("cpu"))
         model.load_state_dict(started.model.state_dict())
         progress.say(f"starting from the weights of {request.start_from}")
+    if config.model.embeddings is not None and not checkpoint.steps(run):
+        for told in start_from_vectors(model, tokenizers, config.model.embeddings):
+            progress.say(told)
     checkpoint.save_config(run, config, pairs.fingerprints())
     tokenizers.save(run)
     return Parts(config, run, model, tokenizers, corpus, valid, on, request.started)
@@ -169,11 +173,17 @@ def _shortlist(parts: Parts) -> Shortlist:
 
 
 def with_model_of(config: Config, path: Path) -> Config:
-    """Return the config with the model and tokenizer options of a run that is started from."""
+    """Return the config with the model and tokenizer options of a run that is started from.
+
+    Raises OptionError if it names word vectors, which would not be used.
+    """
+    if config.model.embeddings is not None:
+        raise OptionError(f"--from {path}: has embeddings of its own; leave model.embeddings out, or set it to null")
     if not path.is_dir():
         raise ModelError(f"--from {path}: no such folder; give a run or a checkpoint that nmt train wrote")
     started = checkpoint.load_config(checkpoint.run_folder(path))
-    return config.model_copy(update={"model": started.model, "tokenizer": started.tokenizer})
+    model = started.model.model_copy(update={"embeddings": None})
+    return config.model_copy(update={"model": model, "tokenizer": started.tokenizer})
 
 
 def _with_languages(config: Config) -> Config:
