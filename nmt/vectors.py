@@ -21,7 +21,7 @@ from nmt.tokenizer import SPACE
 HEADER = re.compile(rb"(?:\xef\xbb\xbf)?(\d{1,9})[ \t]+(\d{1,9})[ \t]*\r?")
 LARGEST = np.finfo(np.float32).max
 
-Vector = NDArray[np.float64]
+Vector = NDArray[np.float32]
 Row = tuple[str, Vector | None]  # a word, and its vector if it is wanted
 
 
@@ -91,10 +91,10 @@ def _check_width(where: str, numbers: int, width: int) -> None:
         raise DataError(f"{where}: a vector of {numbers} numbers, but the model's embeddings have {width}; {advice}")
 
 
-def _finite(vector: Vector, where: str) -> Vector:
+def _finite(vector: NDArray[np.floating], where: str) -> Vector:
     if not bool((np.abs(vector) <= LARGEST).all()):
         raise DataError(f"{where}: a number is not finite, or too large for a float32; train the vectors again")
-    return vector
+    return vector.astype(np.float32)
 
 
 # ---- text -------------------------------------------------------------------------------------------------------
@@ -146,8 +146,4 @@ def _binary_rows(chunks: Iterator[bytes], name: str, header: _Header, wanted: fr
         word = data[at:space].lstrip(b"\n").decode("utf-8", "replace")  # word2vec ends a row with \n, others do not
         at = space + 1 + size
         where = f"{name}, vector {row + 1}"
-        yield word, _finite(_floats(data[space + 1 : at]), where) if word in wanted else None
-
-
-def _floats(data: bytes) -> Vector:
-    return np.frombuffer(data, "<f4").astype(np.float64)
+        yield word, _finite(np.frombuffer(data[space + 1 : at], "<f4"), where) if word in wanted else None

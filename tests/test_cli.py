@@ -60,7 +60,7 @@ WRONG = [  # command line, exit code, what stderr begins with
     ("xyzzy", 2, "nmt: error: No such command 'xyzzy'; see nmt --help"),
     ("--nope", 2, "nmt: error: No such option: --nope; see nmt --help"),
     ("tokenizer trian", 2, "nmt tokenizer: error: No such command 'trian'; did you mean 'train'?"),
-    ("embeddings train x --tokenizer t", 2, "nmt embeddings train: error: Missing option '-o' / '--output'; see nmt em"),
+    ("embeddings train x --tokenizer t", 2, "nmt embeddings train: error: Missing option '-o' / '--output'; see nmt e"),
     ("embeddings train x --tokenizer t -o v.npy", 2, "nmt embeddings train: error: -o v.npy: is none of .txt, .vec,"),
     ("tokenizer train", 2, "nmt tokenizer train: error: Missing option '-o' / '--output'; see nmt tok"),
     ("translate --n-bets 3", 2, "nmt translate: error: No such option: --n-bets (Possible options: "),

@@ -46,7 +46,7 @@ def _land(table: nn.Embedding, tokenizer: Tokenizer, name: str) -> str:
     if not rows:
         advice = "train vectors of its pieces with nmt embeddings train"
         raise DataError(f"{name}: none of its {found.words} words is a piece of the tokenizer; {advice}")
-    vectors = np.stack([*rows.values()])  # (piece, dim)
+    vectors = np.stack([*rows.values()]).astype(np.float64)  # (piece, dim)
     # Vectors of word2vec grow with their training, others were normalised: all are brought to the size of the initial
     # values, for which the learning rate, the Transformer's factor sqrt(dim) before positions of size 1 are added, and
     # the first logits of tied embeddings are made. One factor for all keeps their angles and relative lengths.
