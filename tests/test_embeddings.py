@@ -312,6 +312,16 @@ def test_a_training_starts_from_them_and_needs_them_no_more(family: str, corpus:
     assert "finished" in run_training(run, config)
 
 
+def test_a_training_whose_checkpoints_are_damaged_starts_from_them_again(corpus: list[str], tmp_path: Path) -> None:
+    config = tiny(corpus, {"training.max_steps": 2, **with_vectors(tmp_path, 16)})
+    run_training(tmp_path / "run", config)
+    straight = digest(tmp_path / "run")
+    (tmp_path / "run" / "MANIFEST.json").unlink()
+    (checkpoint.step_folder(tmp_path / "run", 2) / "weights.safetensors").write_bytes(b"")
+    assert "vectors.bin has vectors of" in run_training(tmp_path / "run", config)
+    assert digest(tmp_path / "run") == straight
+
+
 def test_weights_of_the_first_step_are_the_vectors(corpus: list[str], tmp_path: Path) -> None:
     still: dict[str, Setting] = {"training.learning_rate": 1e-12, "training.max_steps": 1, "training.weight_decay": 0}
     run_training(tmp_path / "run", tiny(corpus, {**still, **with_vectors(tmp_path, 16)}))

@@ -20,7 +20,7 @@ from nmt.device import Compute, compute
 from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import ModelError, OptionError, ResourceError
 from nmt.frozen import freeze
-from nmt.models import build
+from nmt.models import Model, build
 from nmt.shortlist import Shortlist, enough, learn
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
@@ -120,16 +120,22 @@ def _prepare(request: Request, on: Compute, progress: Progress) -> Parts:
         progress.say(f"warning: dropped {corpus.counts.too_long} pairs longer than {config.data.max_length} tokens")
     torch.manual_seed(config.training.seed)
     model = build(config.model, tokenizers.source.size, tokenizers.target.size, shared=tokenizers.shared)
-    if request.start_from is not None and not checkpoint.steps(run):
-        started = checkpoint.load_model(request.start_from, torch.device("cpu"))
-        model.load_state_dict(started.model.state_dict())
-        progress.say(f"starting from the weights of {request.start_from}")
-    if config.model.embeddings is not None and not checkpoint.steps(run):
-        for told in start_from_vectors(model, tokenizers, config.model.embeddings):
-            progress.say(told)
+    _initialise(model, tokenizers, request, progress)
     checkpoint.save_config(run, config, pairs.fingerprints())
     tokenizers.save(run)
     return Parts(config, run, model, tokenizers, corpus, valid, on, request.started)
+
+
+def _initialise(model: Model, tokenizers: Tokenizers, request: Request, progress: Progress) -> None:
+    """Put weights of another model, or word vectors, in the place of random ones where there is nothing to resume."""
+    started, files = request.start_from, request.config.model.embeddings
+    if (started is None and files is None) or checkpoint.latest(request.run, lambda warning: None):
+        return
+    if started is not None:
+        model.load_state_dict(checkpoint.load_model(started, torch.device("cpu")).model.state_dict())
+        progress.say(f"starting from the weights of {started}")
+    for told in start_from_vectors(model, tokenizers, files) if files else ():
+        progress.say(told)
 
 
 def _is_known(run: Path, pairs: ParallelCorpus) -> bool:
