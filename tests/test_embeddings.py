@@ -122,6 +122,7 @@ DAMAGED = {
     "nan in binary": (binary({"b": [1, 2], "a": [1, np.nan]}), "file, vector 2: a number is not finite"),
     "cut text": (b"3 2\na 1 2\nb 1 2\n", "file: ends after 2 of its 3 vectors; fetch the file again"),
     "cut binary": (BINARY[:-3], "file: ends after 1 of its 2 vectors; fetch the file again"),
+    "binary cut by a byte": (binary({"a": [1, 2]}, end=b"")[:-1], "file: ends after 0 of its 1 vectors"),
     "binary cut in a word": (BINARY[:-10], "file: ends after 1 of its 2 vectors"),
     "no words": (b"9 2\n" + b"\1" * 600_000, "file: vector 1 has no word; give word vectors"),
     "cut gzip": (gzip.compress(text(random_words(["a", "b"], 2)))[:-9], "file: damaged gzip data"),
@@ -419,6 +420,7 @@ def test_learnt_vectors_are_read_by_us_and_by_gensim(texts: Path, capsys: pytest
     wanted = tokenizer.pieces(range(tokenizer.size))
     ours = [read_vectors(texts / name, name, wanted, 8) for name in ("vectors.txt", "vectors.bin")]
     assert len(ours[0].vectors) == ours[0].words == int(match[1]) > 20
+    assert all(np.array_equal(vector, ours[1].vectors[piece]) for piece, vector in ours[0].vectors.items())
     from gensim.models import KeyedVectors
 
     for found, is_binary in zip(ours, (False, True), strict=True):
