@@ -28,13 +28,14 @@ def _seconds(value: object) -> object:
 
 
 def _words(value: object) -> object:
-    """Read one corpus as a list of one corpus."""
+    """Read one file as a list of one file."""
     return [value] if isinstance(value, str) else value
 
 
 Duration = Annotated[float, Field(gt=0), BeforeValidator(_seconds)]
 Column = Annotated[str, Field(coerce_numbers_to_str=True)]
 Corpora = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Vectors = Annotated[tuple[str, ...], Field(min_length=1, max_length=2), BeforeValidator(_words)]
 
 
 class Section(BaseModel):
@@ -91,6 +92,9 @@ class TransformerConfig(Section):
     positions: Literal["sinusoidal", "learned", "rotary"] = Field("sinusoidal", description="rotary: 2104.09864")
     max_length: PositiveInt = Field(512, description="tokens; longer sources are translated in pieces")
     tie_embeddings: bool = Field(True, description="one matrix for embeddings and output, arXiv 1608.05859")
+    embeddings: Vectors | None = Field(
+        None, description="word vectors to start from (word2vec, GloVe, nmt embeddings): a file, or [source, target]"
+    )
     dropout: Fraction = Field(0.1, description="of embeddings and sub-layer outputs")
     attention_dropout: Fraction = Field(0.0, description="of attention weights")
     activation_dropout: Fraction = Field(0.0, description="inside the feed-forward layer")
@@ -129,6 +133,9 @@ class RecurrentConfig(Section):
     residual: bool = Field(False, description="add a layer's input to its output from the second layer on")
     layer_norm: bool = Field(False, description="normalise the output of each layer, arXiv 1607.06450")
     tie_embeddings: bool = Field(False, description="one matrix for target embeddings and output (and source)")
+    embeddings: Vectors | None = Field(
+        None, description="word vectors to start from (word2vec, GloVe, nmt embeddings): a file, or [source, target]"
+    )
     max_length: PositiveInt = Field(512, description="tokens; longer sources are translated in pieces")
     dropout: Fraction = Field(0.2, description="of embeddings, between layers and before the output")
 

@@ -225,7 +225,7 @@ def _chunks(stream: ByteReader, name: str, encoding: str) -> Iterator[bytes]:
     size = LARGEST_READ if is_there else FIRST_READ
     # Only a beginning of one of the marks is worth waiting for: an answer to a first short line must not be late.
     while more and any(known != head and known.startswith(head) for known in (mark, *REFUSED)):
-        more = _read(stream, name, size, is_there)
+        more = read_bytes(stream, name, size, is_there=is_there)
         head += more
     for magic, hint in REFUSED.items():
         if head.startswith(magic):
@@ -233,7 +233,7 @@ def _chunks(stream: ByteReader, name: str, encoding: str) -> Iterator[bytes]:
     yield head.removeprefix(mark)
     while more:  # after its end a terminal would ask for a second Ctrl-D
         size = min(2 * size, LARGEST_READ)
-        more = _read(stream, name, size, is_there)
+        more = read_bytes(stream, name, size, is_there=is_there)
         yield more
 
 
@@ -245,7 +245,8 @@ def _is_file(stream: ByteReader) -> bool:
         return False
 
 
-def _read(stream: ByteReader, name: str, size: int, is_there: bool) -> bytes:
+def read_bytes(stream: ByteReader, name: str, size: int, *, is_there: bool = True) -> bytes:
+    """Return the next `size` bytes, fewer at the end, or, where not all `is_there` already, what has come of them."""
     try:
         return stream.read(size) if is_there else stream.read1(size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -13,9 +13,10 @@ import nmt
 
 COMMANDS = (
     "train", "translate", "eval", "compare", "attention", "curves", "info", "bench", "export", "tokenizer",
+    "embeddings",
 )  # fmt: skip
 # torch takes more than a second, each of the others about a tenth, of which --help has two.
-SLOW = {"torch", "numpy", "yaml", "rich", "sentencepiece", "sacrebleu", "datasets", "matplotlib"}
+SLOW = {"torch", "numpy", "yaml", "rich", "sentencepiece", "sacrebleu", "datasets", "matplotlib", "gensim"}
 LOADED = "import sys; from nmt.cli import run; code = run(sys.argv[1:]); print(*sys.modules, file=open('modules', 'w'))"
 
 
@@ -33,7 +34,9 @@ def test_help_lists_the_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-h"], [], ["--version"], ["train", "--help"], ["tokenizer", "-h"]], ids=" ".join
+    "arguments",
+    [["-h"], [], ["--version"], ["train", "--help"], ["tokenizer", "-h"], ["embeddings", "-h"]],
+    ids=" ".join,
 )
 def test_what_only_tells_imports_nothing_slow(tmp_path: Path, arguments: list[str]) -> None:
     found = loaded(tmp_path, *arguments)
@@ -45,6 +48,7 @@ def test_what_only_tells_imports_nothing_slow(tmp_path: Path, arguments: list[st
 def test_nothing_at_all_asks_for_help() -> None:
     assert fresh() == fresh("--help")
     assert fresh("tokenizer") == fresh("tokenizer", "--help")
+    assert fresh("embeddings") == fresh("embeddings", "--help")
 
 
 def test_version_is_that_of_the_package() -> None:
@@ -56,6 +60,8 @@ WRONG = [  # command line, exit code, what stderr begins with
     ("xyzzy", 2, "nmt: error: No such command 'xyzzy'; see nmt --help"),
     ("--nope", 2, "nmt: error: No such option: --nope; see nmt --help"),
     ("tokenizer trian", 2, "nmt tokenizer: error: No such command 'trian'; did you mean 'train'?"),
+    ("embeddings train x --tokenizer t", 2, "nmt embeddings train: error: Missing option '-o' / '--output'; see nmt e"),
+    ("embeddings train x --tokenizer t -o v.npy", 2, "nmt embeddings train: error: -o v.npy: is none of .txt, .vec,"),
     ("tokenizer train", 2, "nmt tokenizer train: error: Missing option '-o' / '--output'; see nmt tok"),
     ("translate --n-bets 3", 2, "nmt translate: error: No such option: --n-bets (Possible options: "),
     ("translate -b", 2, "nmt translate: error: Option '-b' requires an argument; see nmt translate --help"),

@@ -17,7 +17,7 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("configfile", "reference", "output", "formats", "subwords", "vocabulary"),
     ("hub", "tokenizer"),
     ("specs", "encoded"),
-    ("corpus",),
+    ("corpus", "vectors", "word2vec"),
     ("batches", "device", "frozen", "search.hypotheses", "models.dropout", "models.weights", "models.positions"),
     ("alignment", "workers", "models.interface", "models.attention", "models.recurrence", "search.sample", "shortlist"),
     ("models.layers", "search.beam"),
@@ -25,7 +25,7 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("models",),
     ("training", "training.loss", "training.schedule", "training.optimizer", "training.average", "training.curves"),
     ("training.checkpoint", "training.learner", "training.signals", "training.heldout", "training.progress"),
-    ("translate", "evaluate", "training.clock"),
+    ("translate", "evaluate", "training.clock", "training.embeddings"),
     ("stream", "training.validation", "training.card"),
     ("training.trainer",),
     ("training.run",),
@@ -56,7 +56,7 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("inspect.reportpage",),
     ("", "cli.options"),  # the package itself is the door for Python: `nmt.load`
     ("cli.bench", "cli.export", "cli.info", "cli.pages", "cli.tokenizer", "cli.train", "cli.translate"),
-    ("cli.attention", "cli.compare", "cli.curves", "cli.eval"),
+    ("cli.attention", "cli.compare", "cli.curves", "cli.embeddings", "cli.eval"),
     ("cli",),
     ("__main__",),
 )
@@ -64,7 +64,7 @@ NEVER = {  # what floors alone would allow
     "models": ("tokenizer", "subwords", "vocabulary", "corpus", "encoded", "formats", "specs", "search", "training"),
     "search": ("models.layers", "models.recurrent", "models.transformer", "models.attention", "tokenizer", "training"),
 }
-HEAVY = ("torch", "sacrebleu", "datasets", "matplotlib", "pandas", "tensorboard")
+HEAVY = ("torch", "sacrebleu", "datasets", "matplotlib", "pandas", "tensorboard", "gensim")
 FLOOR = {f"nmt.{name}".rstrip("."): number for number, floor in enumerate(FLOORS) for name in floor}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -695,6 +695,36 @@ def test_a_tokenizer_goes_there_and_back(world: World) -> None:
     assert "\u2581" in (world.folder / "pieces").read_text()
 
 
+LEARN = ("embeddings", "train", "train.en", "train.fr", "--tokenizer", "trained", "--dim", "32")
+LEARNT = {  # what each option makes other vectors of
+    "--method": "cbow", "--window": "2", "--negative": "9", "--min-count": "400", "--epochs": "2", "--seed": "2",
+}  # fmt: skip
+
+
+@keeps("embeddings train", *(f"embeddings train {option}" for option in LEARNT), "train --set")
+@keeps(*(f"embeddings train --{name}" for name in ("tokenizer", "output", "dim", "threads", "force")))
+@keeps("embeddings train --encoding", "embeddings train --bad-utf8", "model.embeddings")
+def test_word_vectors_are_learnt_and_started_from(world: World) -> None:
+    pytest.importorskip("gensim", reason="gensim is not installed; pip install 'nmt[embeddings]'")
+    done = world.nmt(*LEARN, "-o", "v.txt", "--threads", "1").ok()
+    assert re.search(r"v.txt: vectors of \d+ of 310 pieces, from 600 lines of [\d,]+ pieces\n$", done.error)
+    vectors = (world.folder / "v.txt").read_bytes()
+    assert re.match(rb"\d+ 32\n", vectors)
+    for option, value in LEARNT.items():
+        world.nmt(*LEARN, "-o", "other.txt", option, value, "--force").ok()
+        assert (world.folder / "other.txt").read_bytes() != vectors, option
+    latin = ("embeddings", "train", "latin.en", "latin.fr", *LEARN[4:], "--force", "-o")
+    world.nmt(*latin, "other.txt", "--encoding", "latin-1").ok()
+    assert (world.folder / "other.txt").read_bytes() == vectors
+    assert (world.nmt(*latin, "v.txt").code, world.nmt(*LEARN, "-o", "v.txt").code) == (3, 2)
+    assert (world.folder / "v.txt").read_bytes() == vectors
+    world.nmt(*latin, "v.bin", "--bad-utf8", "replace").ok()
+    run = changed(world, "--set", "model.embeddings=v.bin", *CHEAP)
+    assert re.search(
+        r"embeddings: v.bin has vectors of \d+ of 310 pieces", (world.folder / run / "train.log").read_text()
+    )
+
+
 # ---- translating ------------------------------------------------------------------------------------------------
 
 
@@ -1101,6 +1131,7 @@ COMMANDS = (
     "tokenizer train",
     "tokenizer encode",
     "tokenizer decode",
+    "embeddings train",
 )
 
 

@@ -70,7 +70,7 @@ def test_commands_run_as_they_are_printed(terminal: Terminal, folder: Path, bloc
 def test_options_are_those_of_the_help(terminal: Terminal, folder: Path, command: str) -> None:
     words = shlex.split(re.split(r" [|<>] ", command)[0], comments=True)
     words = words[words.index("nmt") + 1 :]
-    name = words[: 2 if words[0] == "tokenizer" else 1]
+    name = words[: 2 if words[0] in ("tokenizer", "embeddings") else 1]
     shown = terminal.nmt(*name, "--help", folder=folder).ok().out
     options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
     known = set(re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", shown))

@@ -16,6 +16,7 @@ from nmt.cli.attention import attention
 from nmt.cli.bench import bench
 from nmt.cli.compare import compare
 from nmt.cli.curves import curves
+from nmt.cli.embeddings import app as embeddings
 from nmt.cli.eval import eval_
 from nmt.cli.export import export
 from nmt.cli.info import info
@@ -25,7 +26,7 @@ from nmt.cli.translate import translate
 from nmt.errors import NmtError
 from nmt.training.signals import Interrupted
 
-TOKENIZER = "tokenizer"  # the one command with commands of its own
+GROUPS = {"tokenizer": tokenizer, "embeddings": embeddings}  # commands with commands of their own
 
 app = typer.Typer(
     name="nmt",
@@ -43,7 +44,8 @@ app.command("curves")(curves)
 app.command("info")(info)
 app.command("bench")(bench)
 app.command("export")(export)
-app.add_typer(tokenizer, name=TOKENIZER)
+for _name, _group in GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def _print_version(wanted: bool) -> None:
@@ -69,7 +71,7 @@ RESOURCE_ERRORS = (
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error becomes one line on stderr."""
-    words = list(arguments) if list(arguments) not in ([], [TOKENIZER]) else [*arguments, "--help"]
+    words = list(arguments) if " ".join(arguments) not in ("", *GROUPS) else [*arguments, "--help"]
     try:
         result = app(args=words, prog_name="nmt", standalone_mode=False)
     except Interrupted as leaving:
@@ -90,8 +92,8 @@ def run(arguments: Sequence[str]) -> int:
 def _command(words: Sequence[str]) -> str:
     """Return the name of the command that is meant, as far as it is known: nmt tokenizer train."""
     first, second, *_ = (*words, "", "")
-    known = [first] if first in (*_names(app), TOKENIZER) else []
-    known += [second] if first == TOKENIZER and second in _names(tokenizer) else []
+    known = [first] if first in (*_names(app), *GROUPS) else []
+    known += [second] if first in GROUPS and second in _names(GROUPS[first]) else []
     return " ".join(["nmt", *known])
 
 

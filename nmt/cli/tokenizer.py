@@ -52,7 +52,7 @@ def train(
 @app.command("encode")
 def encode(model: Model, files: Files = None, output: Output = None, ids: Ids = False, force: Force = False) -> None:
     """Write each line of text as pieces, with a space between them."""
-    tokenizer = _load(model)
+    tokenizer = load(model)
 
     def write(line: list[int]) -> str:
         return " ".join(map(str, line) if ids else tokenizer.pieces(line))
@@ -65,7 +65,7 @@ def decode(model: Model, files: Files = None, output: Output = None, ids: Ids = 
     """Write each line of pieces as text."""
     from nmt.errors import DataError
 
-    tokenizer = _load(model)
+    tokenizer = load(model)
 
     def read(line: str) -> list[int]:
         pieces = [piece for piece in line.split(" ") if piece]
@@ -78,7 +78,8 @@ def decode(model: Model, files: Files = None, output: Output = None, ids: Ids = 
     _filter(lambda lines: tokenizer.decode(list(map(read, lines))), files, output, force=force)
 
 
-def _load(model: Path) -> Tokenizer:
+def load(model: Path) -> Tokenizer:
+    """Return the tokenizer of a file, or of a folder that has one for both languages."""
     from nmt.tokenizer import Tokenizer
 
     return Tokenizer.load(model / "tokenizer.model" if model.is_dir() else model)

@@ -20,12 +20,13 @@ from nmt.device import Compute, compute
 from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import ModelError, OptionError, ResourceError
 from nmt.frozen import freeze
-from nmt.models import build
+from nmt.models import Model, build
 from nmt.shortlist import Shortlist, enough, learn
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.training.average import mean
 from nmt.training.card import CARD, score_sets, write_card
+from nmt.training.embeddings import start_from_vectors
 from nmt.training.heldout import HeldOut, hold_out
 from nmt.training.progress import Progress, duration
 from nmt.training.signals import Interrupt
@@ -119,13 +120,22 @@ def _prepare(request: Request, on: Compute, progress: Progress) -> Parts:
         progress.say(f"warning: dropped {corpus.counts.too_long} pairs longer than {config.data.max_length} tokens")
     torch.manual_seed(config.training.seed)
     model = build(config.model, tokenizers.source.size, tokenizers.target.size, shared=tokenizers.shared)
-    if request.start_from is not None and not checkpoint.steps(run):
-        started = checkpoint.load_model(request.start_from, torch.device("cpu"))
-        model.load_state_dict(started.model.state_dict())
-        progress.say(f"starting from the weights of {request.start_from}")
+    _initialise(model, tokenizers, request, progress)
     checkpoint.save_config(run, config, pairs.fingerprints())
     tokenizers.save(run)
     return Parts(config, run, model, tokenizers, corpus, valid, on, request.started)
+
+
+def _initialise(model: Model, tokenizers: Tokenizers, request: Request, progress: Progress) -> None:
+    """Put weights of another model, or word vectors, in the place of random ones where there is nothing to resume."""
+    started, files = request.start_from, request.config.model.embeddings
+    if (started is None and files is None) or checkpoint.latest(request.run, lambda warning: None):
+        return
+    if started is not None:
+        model.load_state_dict(checkpoint.load_model(started, torch.device("cpu")).model.state_dict())
+        progress.say(f"starting from the weights of {started}")
+    for told in start_from_vectors(model, tokenizers, files) if files else ():
+        progress.say(told)
 
 
 def _is_known(run: Path, pairs: ParallelCorpus) -> bool:
@@ -169,11 +179,17 @@ def _shortlist(parts: Parts) -> Shortlist:
 
 
 def with_model_of(config: Config, path: Path) -> Config:
-    """Return the config with the model and tokenizer options of a run that is started from."""
+    """Return the config with the model and tokenizer options of a run that is started from.
+
+    Raises OptionError if it names word vectors, which would not be used.
+    """
+    if config.model.embeddings is not None:
+        raise OptionError(f"--from {path}: has embeddings of its own; leave model.embeddings out, or set it to null")
     if not path.is_dir():
         raise ModelError(f"--from {path}: no such folder; give a run or a checkpoint that nmt train wrote")
     started = checkpoint.load_config(checkpoint.run_folder(path))
-    return config.model_copy(update={"model": started.model, "tokenizer": started.tokenizer})
+    model = started.model.model_copy(update={"embeddings": None})
+    return config.model_copy(update={"model": model, "tokenizer": started.tokenizer})
 
 
 def _with_languages(config: Config) -> Config:

@@ -48,6 +48,10 @@ MUTANTS = {
     "the manifest is not compared with its digest": Mutant(
         "nmt/sealed.py", "if text != data:", "if False:", "tests/test_checkpoint.py",
     ),
+    "word vectors land on other rows": Mutant(
+        "nmt/training/embeddings.py", "table.weight[list(rows)] =", "table.weight[: len(rows)] =",
+        "tests/test_embeddings.py",
+    ),
     "pairs with an empty side are kept": Mutant(
         "nmt/corpus.py", "elif is_blank(source) or is_blank(target):", "elif False:", "tests/test_corpus.py",
     ),

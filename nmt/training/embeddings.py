@@ -1,0 +1,65 @@
+"""Embeddings that start from word vectors; it knows nothing of how the vectors are written or were learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from nmt.errors import DataError, OptionError
+from nmt.models.weights import Embeddings
+from nmt.specs import resolve
+from nmt.tokenizer import SPACE, Tokenizer, Tokenizers
+from nmt.vectors import Found, Vector, read_vectors
+
+
+def start_from_vectors(model: nn.Module, tokenizers: Tokenizers, files: Sequence[str]) -> list[str]:
+    """Put word vectors on the rows of their pieces: one file for both languages, or source and target.
+
+    The output layer has them too where it is tied to the target's embeddings; rows without a vector keep their initial
+    values. Returns what to tell of each matrix. Raises OptionError for two files and one matrix, DataError for a file
+    without a vector of any piece.
+    """
+    embeddings = cast(Embeddings, model.get_submodule("embeddings"))
+    source, target = files[0], files[-1]
+    if embeddings.source is not embeddings.target:
+        return [
+            f"source embeddings: {_land(embeddings.source, tokenizers.source, source)}",
+            f"target embeddings: {_land(embeddings.target, tokenizers.target, target)}",
+        ]
+    if source != target:
+        raise OptionError(
+            f"model.embeddings: {source} and {target}, but source and target have one matrix; give one file, or set "
+            "model.tie_embeddings or tokenizer.shared to false"
+        )
+    return [f"embeddings: {_land(embeddings.target, tokenizers.target, target)}"]
+
+
+def _land(table: nn.Embedding, tokenizer: Tokenizer, name: str) -> str:
+    pieces = tokenizer.pieces(range(tokenizer.size))
+    words = {*pieces, *(piece.removeprefix(SPACE) for piece in pieces)}
+    found = read_vectors(resolve(name), name, words, table.embedding_dim)
+    rows = {number: vector for number, piece in enumerate(pieces) if (vector := _of_piece(piece, found)) is not None}
+    if not rows:
+        advice = "train vectors of its pieces with nmt embeddings train"
+        raise DataError(f"{name}: none of its {found.words} words is a piece of the tokenizer; {advice}")
+    vectors = np.stack([*rows.values()]).astype(np.float64)  # (piece, dim)
+    # Vectors of word2vec grow with their training, others were normalised: all are brought to the size of the initial
+    # values, for which the learning rate, the Transformer's factor sqrt(dim) before positions of size 1 are added, and
+    # the first logits of tied embeddings are made. One factor for all keeps their angles and relative lengths.
+    size = np.sqrt((vectors**2).mean())
+    if size == 0:
+        raise DataError(f"{name}: all vectors are 0; train them again")
+    scaled = torch.from_numpy(vectors * (table.embedding_dim**-0.5 / size))
+    with torch.no_grad():
+        table.weight[list(rows)] = scaled.to(table.weight)
+    return f"{name} has vectors of {len(rows):,} of {tokenizer.size:,} pieces ({len(rows) / tokenizer.size:.0%})"
+
+
+def _of_piece(piece: str, found: Found) -> Vector | None:
+    """Return the vector of a piece: its own, or, in a file of plain words, that of the word that it is."""
+    vector = found.vectors.get(piece)
+    return found.vectors.get(piece.removeprefix(SPACE)) if vector is None and not found.has_pieces else vector
