@@ -13,6 +13,7 @@ from nmt.inspect.drawing import saved
 
 COLORS = {"rnn": "#ee6677", "gru": "#228833", "lstm": "#4477aa", "transformer": "#aa3377"}  # Paul Tol's bright ones
 DASHES = {"additive": "solid", "general": "dashed", "": "dotted"}
+LEAST = 1e-6  # nats: a vanilla RNN goes far below, where the others could not be told apart
 MARKS = {"additive": "o", "general": "s", "": "v"}
 
 
@@ -44,6 +45,7 @@ def reach(found: Mapping[str, Figures]) -> bytes:
             axes.set_title(f"{state}, loss of the {which} word", loc="left", fontsize=10)
             axes.set_xlabel("source tokens between it and the end of the source")
             axes.set_yscale("log")
+            axes.set_ylim(bottom=LEAST)
     rows[0][0].set_ylabel("nats")
     rows[1][0].set_ylabel("nats")
     return _done(figure)
