@@ -11,6 +11,7 @@ import typer
 
 from nmt.cli import options as shared
 from nmt.cli.tokenizer import load
+from nmt.cli.translate import Force
 
 if TYPE_CHECKING:
     from nmt.text import TextOptions
@@ -41,7 +42,6 @@ Epochs = Annotated[int, typer.Option(min=1, help="Passes over the text.")]
 Threads = Annotated[int, typer.Option(min=0, help="0: one per core; only one finds the same vectors each time.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the first vectors and of what is drawn.")]
 BadUtf8 = Annotated[Literal["error", "replace", "drop"], typer.Option(help="What undecodable bytes do.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 
 
 @app.command("train")

@@ -54,4 +54,5 @@ def write(multi30k: Path, folder: Path, languages: Sequence[str]) -> None:
             captions = (multi30k / f"{name}.{language}").read_text("utf-8").rstrip("\n").split("\n")
             text = "".join(f"{line}\n" for line in lines(part, [caption.strip() for caption in captions]))
             (folder / f"{part}.{language}").write_text(text, "utf-8")
-    (folder / SIZES).write_text("".join(f"{size}\n" for size in sizes(len(captions))), "utf-8")
+        if part == "test":
+            (folder / SIZES).write_text("".join(f"{size}\n" for size in sizes(len(captions))), "utf-8")

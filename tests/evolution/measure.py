@@ -38,7 +38,7 @@ class Figures:
     by_words: list[float]  # BLEU of lines by BINS
     short: float  # BLEU of SHORT
     long: float
-    norms: list[tuple[int, float]]  # step and largest gradient norm since the last
+    norms: list[tuple[int, float]]  # step and its gradient norm, at each line of the log
     reach: dict[str, list[float]]  # "untrained first", ...: by distance from the source's end
 
 

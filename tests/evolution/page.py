@@ -33,8 +33,9 @@ def write_page(folder: Path, seeds: int) -> Path:
         "bleu": pictures.bleu(found),
         "reach": pictures.reach(found),
         "norms": pictures.norms(found),
-        "attention": _maps(folder, [system for system in SYSTEMS if system.name in found]),
     }
+    if panels := _maps(folder, [system for system in SYSTEMS if system.name in found]):
+        drawn["attention"] = draw([panels[start : start + 2] for start in range(0, len(panels), 2)], "svg").data
     place = folder / "page"
     place.mkdir(exist_ok=True)
     for name, picture in drawn.items():
@@ -44,16 +45,17 @@ def write_page(folder: Path, seeds: int) -> Path:
 
 
 def _page(found: Mapping[str, Figures], drawn: Mapping[str, bytes], seeds: int) -> str:
+    head = [cell.format(*SHORT, *LONG) for cell in HEAD]
     body: list[str] = [
         element("h1", "The evolution of attention, measured"),
         element("p", "Eight systems of one size, trained on the same captions in the same order for as many steps."),
         element("h2", "Speed, size and BLEU"),
-        table("Systems", [cell.format(*SHORT, *LONG) for cell in HEAD], rows(found)),
+        table("Systems", head, rows(found)),
         element("p", "Speed on one core: target tokens in training, sentences translated with beam 5."),
         element("h2", "BLEU over length"),
         _inline(drawn["bleu"]),
         element("h2", f"With and without attention, {seeds} seed{'s' if seeds > 1 else ''}"),
-        table("Main contrast", ["", "BLEU", "10-20 words", "40-60 words", "ratio"], contrast(found, seeds)),
+        table("Main contrast", ["", *head[-4:]], contrast(found, seeds)),
         element("h2", "How far back a loss reaches"),
         element(
             "p", "Gradient of a word's loss by the source's embeddings, times their length: medians over sentences."
@@ -61,9 +63,9 @@ def _page(found: Mapping[str, Figures], drawn: Mapping[str, bytes], seeds: int) 
         _inline(drawn["reach"]),
         element("h2", "Clipping"),
         _inline(drawn["norms"]),
-        element("h2", "What attention looks at"),
-        _inline(drawn["attention"]),
     ]
+    if "attention" in drawn:
+        body += [element("h2", "What attention looks at"), _inline(drawn["attention"])]
     return page("The evolution of attention", body)
 
 
@@ -111,8 +113,8 @@ def _inline(picture: bytes) -> Html:
     return Html(f'<div class="wide">{text[text.index("<svg") :]}</div>')
 
 
-def _maps(folder: Path, systems: Sequence[System]) -> bytes:
-    """Draw what each system that attends looks at while it translates one sentence."""
+def _maps(folder: Path, systems: Sequence[System]) -> list[Panel]:
+    """Return what each system that attends looks at while it translates one sentence."""
     panels = []
     for system in systems:
         translator = Translator.load(folder / system.name, device="cpu", precision="fp32", threads=1)
@@ -122,4 +124,4 @@ def _maps(folder: Path, systems: Sequence[System]) -> bytes:
             view = settle(resolve(Asked("cross", "", ""), known), cases)
             maps = cases[0].readings[0].maps
             panels.append(Panel(seen(maps, view, words=True), f"{system.label}: {describe(view, maps[view.kind])}"))
-    return draw([panels[start : start + 2] for start in range(0, len(panels), 2)], "svg").data
+    return panels
