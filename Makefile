@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # CI is patient: it runs the slow tests too.
 SLOW := $(if $(CI),,-m "not slow")
 
-.PHONY: setup demo test check audit format bench evolution torture mutants clean
+.PHONY: setup demo test check audit format bench evolution quality quality-peers torture mutants clean
 
 setup: $(INSTALLED)
 
@@ -46,6 +46,14 @@ bench: setup
 # Trains the history of attention on Multi30k, two hours on two cores, and writes a page; SEEDS=3 for the main contrast.
 evolution: setup
 	$(BIN)/python tests/evolution $(ARGS)
+
+# Trains what docs/quality.md compares, hours on two cores; ARGS="--seeds 1 --only rdrop" some of it, --max-steps 20 a try.
+quality: setup
+	$(BIN)/python tests/quality $(ARGS)
+
+# Trains nmt and its peers on few pairs for the same time, an hour on two cores; the peers' environments are those of bench.
+quality-peers: setup
+	$(BIN)/python tests/quality/peers.py $(ARGS)
 
 # Tries every promise of reliability many times; ARGS="--share 0.1" tries a tenth.
 torture: setup

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from nmt.translate import Translator
@@ -22,8 +23,11 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(run: str | Path, device: str = "auto") -> Translator:
-    """Return the translator of a run folder (or of one of its checkpoints), ready to use on `device`."""
+def load(run: str | Path | Sequence[str | Path], device: str = "auto") -> Translator:
+    """Return the translator of a run folder (or of one of its checkpoints), ready to use on `device`.
+
+    Several make an ensemble: their probabilities are averaged.
+    """
     from nmt.translate import Translator  # torch takes more than a second to import: only those who translate pay
 
     return Translator.load(run, device=device)

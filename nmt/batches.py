@@ -14,6 +14,8 @@ from nmt.ragged import Index, Ragged
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3  # ids of every tokenizer of this project
 BLOCK = 65_536  # pairs, at least, that are sorted by length and cut into batches together
+CHUNK = 256  # pairs side by side on the disk, which stay together on their way into a block where there are very many
+WHOLE = 2**24  # pairs whose whole order is drawn, 64 MiB; of more, that of the chunks
 BATCH_COST = 0.15  # what a batch costs beside its cells, in full batches: more makes fewer batches and more padding
 
 
@@ -29,7 +31,7 @@ class Batch(NamedTuple):
 
     source: Padded  # w1 .. wn EOS
     target: Padded  # BOS w1 .. wm EOS; inputs are ids[:, :-1], labels ids[:, 1:]
-    tokens: int  # labels that count: the loss divisor, known without a sync
+    tokens: int  # labels that count, of all processes together: the loss divisor, known without a sync
 
 
 class Position(NamedTuple):
@@ -60,7 +62,7 @@ def pad(sequences: Ragged | Sequence[ArrayLike], *, bos: bool = False, eos: bool
     """Return the sequences in one tensor with PAD after the end, on request between BOS and EOS."""
     ragged = sequences if isinstance(sequences, Ragged) else Ragged.of(sequences)
     lengths = ragged.lengths + (bos + eos)
-    columns = np.arange(lengths.max(initial=0))
+    columns = np.arange(lengths.max(initial=bos + eos))
     ids = np.full((len(lengths), len(columns)), PAD, np.int64)  # (batch, length)
     ids[(columns >= bos) & (columns < (ragged.lengths + bos)[:, None])] = ragged.ids
     if bos:
@@ -168,20 +170,37 @@ def _generator(*words: int) -> np.random.Generator:
 
 
 def blocks(count: int, seed: int, epoch: int, size: int = BLOCK) -> Iterator[Index]:
-    """Yield a permutation of `count` pairs in blocks of nearly equal size, decided by (seed, epoch) alone."""
-    order = np.arange(count, dtype=np.int32 if count < 2**31 else np.int64)
+    """Yield a permutation of `count` pairs in blocks of nearly equal size, decided by (seed, epoch) alone.
+
+    Of very many pairs chunks are permuted, and within a block of hundreds of chunks the pairs: a billion take 16 MiB,
+    not 4 GiB, and neighbours in a batch are from all over the corpus all the same.
+    """
+    chunk = CHUNK if count > WHOLE else 1
+    order = np.arange(-(-count // chunk), dtype=np.int32 if count < 2**31 else np.int64)
     _generator(seed, epoch).shuffle(order)
-    for block in np.array_split(order, max(1, -(-count // size))):
-        yield block.astype(np.int64)
+    for number, part in enumerate(np.array_split(order, max(1, -(-count // size)))):
+        block = part.astype(np.int64)
+        if chunk > 1:
+            block = (block[:, None] * chunk + np.arange(chunk)).ravel()
+            block = block[block < count]  # the last chunk may be shorter
+            _generator(seed, epoch, number, chunk).shuffle(block)
+        yield block
 
 
 def epoch_batches(
-    corpus: Corpus, seed: int, batch_tokens: int, start: Position, *, sampling: bool = False
+    corpus: Corpus,
+    seed: int,
+    batch_tokens: int,
+    start: Position,
+    *,
+    sampling: bool = False,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Batch, Position]]:
     """Yield the batches from `start` to the end of its epoch, each with the position that comes after it.
 
     Which they are is decided by the corpus and the arguments alone. `sampling` draws the segmentation of the texts
-    anew in each epoch.
+    anew in each epoch. Of n processes number k asks for `part` (k, n): its rows of each batch, of which a small one may
+    have none for it.
     """
     size = max(BLOCK, 8 * batch_tokens)  # some 150 batches of sentences: with fewer, mates would differ more
     count = -(-len(corpus) // size)
@@ -193,7 +212,7 @@ def epoch_batches(
         after = Position(start.epoch, number + 1) if number + 1 < count else Position(start.epoch + 1)
         for turn in range(start.batch if number == start.block else 0, len(batches)):
             position = Position(start.epoch, number, turn + 1) if turn + 1 < len(batches) else after
-            yield block.batch(batches[turn]), position
+            yield block.batch(batches[turn], part), position
 
 
 class _Block(NamedTuple):
@@ -210,13 +229,16 @@ class _Block(NamedTuple):
         batches = pack(source, target, batch_tokens)
         return [batches[number] for number in self.chance.permutation(len(batches))]
 
-    def batch(self, rows: Index) -> Batch:
-        """Return the batch of some rows."""
+    def batch(self, rows: Index, part: tuple[int, int]) -> Batch:
+        """Return part (number, count) of the batch of some rows, with the tokens of the whole batch."""
+        own = np.array_split(rows, part[1])[part[0]]
         if self.drawn:
-            source, target = (side.take(rows) for side in self.drawn)
+            source, target = (side.take(own) for side in self.drawn)
+            lengths = self.drawn[1].lengths[rows]
         else:
-            source, target = self.corpus.take(self.indices[rows])
-        return assemble(source, target)
+            source, target = self.corpus.take(self.indices[own])
+            _, lengths = self.corpus.lengths(self.indices[rows])
+        return assemble(source, target)._replace(tokens=int(lengths.sum()) + len(rows))
 
 
 def _draw(corpus: Corpus, indices: Index, words: tuple[int, int, int], sampling: bool) -> _Block:

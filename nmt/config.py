@@ -4,44 +4,16 @@ Inside the project a `Config` is trusted and never changed; what two options can
 text `key: what was given; what to do`. configs/reference.yaml is written from this file (nmt/reference.py). Sources:
 GNMT arXiv 1609.08144, Transformer arXiv 1706.03762, Bahdanau arXiv 1409.0473, Luong arXiv 1508.04025, subword
 regularisation arXiv 1804.10959, BPE-dropout arXiv 1910.13267, label smoothing arXiv 1512.00567, Transformer-Tiny for
-Multi30k arXiv 2105.14462.
+Multi30k arXiv 2105.14462, tagged back-translation arXiv 1906.06442.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-def _seconds(value: object) -> object:
-    """Read a duration such as `90`, `90s`, `45m`, `6h` or `2d` as seconds."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([smhd]?)", value.strip(), re.ASCII)
-    if not match:
-        raise ValueError("should be seconds, or a time such as 90s, 45m, 6h or 2d")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
-
-
-def _words(value: object) -> object:
-    """Read one file as a list of one file."""
-    return [value] if isinstance(value, str) else value
-
-
-Duration = Annotated[float, Field(gt=0), BeforeValidator(_seconds)]
-Column = Annotated[str, Field(coerce_numbers_to_str=True)]
-Corpora = Annotated[tuple[str, ...], BeforeValidator(_words)]
-Vectors = Annotated[tuple[str, ...], Field(min_length=1, max_length=2), BeforeValidator(_words)]
-
-
-class Section(BaseModel):
-    """A frozen group of options that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from nmt.fields import Column, Corpora, Duration, Fraction, Section, Tag, Vectors
 
 
 class DataConfig(Section):
@@ -52,6 +24,17 @@ class DataConfig(Section):
     train: Corpora = Field((), description="corpora: aligned files in pairs (source first), x.{lang}, TSV, JSONL, hf:")
     valid: Corpora = Field((), description="as train; empty: 2 % of the training pairs (at most 1,000) are held out")
     test: Corpora = Field((), description="as train; what `nmt eval` scores when no files are given")
+    hold_out_test: bool = Field(False, description="with no test: hold out 2 % of 5,000 training pairs or more")
+    clean: bool = Field(False, description="drop repeated, copied, overlong, unequal or foreign-script training pairs")
+    weights: tuple[PositiveInt, ...] = Field(
+        (), description="how often each pair is seen per epoch, a number for each corpus of train; empty: once"
+    )
+    tags: tuple[Tag, ...] = Field(
+        (),
+        description='what is put before the sources of each corpus of train, as <bt>, 1906.06442; "" or empty: nothing',
+    )
+    recased: Fraction = Field(0.0, description="share of training pairs in capitals, or with none in the source")
+    streaming: bool = Field(False, description="hf: data sets are fetched anew for each pass over them, and not kept")
     columns: tuple[Column, Column] | None = Field(None, description="names (or numbers from 1, TSV) of the two sides")
     max_length: PositiveInt = Field(256, description="tokens; a training pair with a longer side is dropped")
     encoding: str = Field("utf-8", description="of the text files, as iconv names it")
@@ -98,6 +81,7 @@ class TransformerConfig(Section):
     dropout: Fraction = Field(0.1, description="of embeddings and sub-layer outputs")
     attention_dropout: Fraction = Field(0.0, description="of attention weights")
     activation_dropout: Fraction = Field(0.0, description="inside the feed-forward layer")
+    word_dropout: Fraction = Field(0.0, description="chance of a whole word's embedding, both sides, 1512.05287")
 
     @model_validator(mode="after")
     def _has_whole_heads(self) -> Self:
@@ -138,6 +122,7 @@ class RecurrentConfig(Section):
     )
     max_length: PositiveInt = Field(512, description="tokens; longer sources are translated in pieces")
     dropout: Fraction = Field(0.2, description="of embeddings, between layers and before the output")
+    word_dropout: Fraction = Field(0.0, description="chance of a whole word's embedding, both sides, 1512.05287")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -158,10 +143,19 @@ ModelConfig = Annotated[TransformerConfig | RecurrentConfig, Field(discriminator
 class TrainingConfig(Section):
     """How the weights are found."""
 
+    recipe: Literal["none", "auto"] = Field(
+        "none", description="auto: what is not set is chosen from corpus and machine; so for corpora without a config"
+    )
     batch_tokens: PositiveInt | Literal["auto"] = Field(
         4096, description="ceiling on rows times longest side, padding included; auto: from the memory at hand"
     )
     accumulate: PositiveInt = Field(1, description="batches per optimizer step")
+    gradient_checkpointing: bool = Field(
+        False, description="of Transformers: compute layers again in the backward pass, which saves memory, 1604.06174"
+    )
+    fsdp: bool = Field(
+        False, description="several processes each keep a share of weights, gradients and optimizer: FSDP2, 2304.11277"
+    )
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="adam: 1412.6980; adamw: 1711.05101")
     learning_rate: float = Field(1e-3, gt=0, description="the peak of the schedule, per optimizer step")
     beta1: Fraction = Field(0.9, description="arXiv 1706.03762 section 5.3")
@@ -174,6 +168,14 @@ class TrainingConfig(Section):
     warmup: int = Field(1000, ge=0, description="steps of linear growth from 0 to learning_rate")
     clip: float = Field(1.0, ge=0, description="largest L2 norm of the whole gradient, arXiv 1211.5063; 0: no clipping")
     label_smoothing: Fraction = Field(0.1, description="mass spread evenly over the vocabulary, 1512.00567")
+    rdrop: float = Field(
+        0.0, ge=0, description="R-Drop: alpha of the divergence between two readings of a batch, 2106.14448; 0: off"
+    )
+    both_directions: int = Field(
+        0,
+        ge=0,
+        description="first epochs, in which target to source is learnt as well, 2109.07780; needs one vocabulary",
+    )
     ema: Fraction = Field(0.999, description="decay per step of the averaged weights that are kept; 0: off")
     average_last: int = Field(0, ge=0, description="average the last N saved checkpoints at the end; 0: off")
     max_steps: PositiveInt = Field(100_000, description="optimizer steps")
@@ -184,6 +186,9 @@ class TrainingConfig(Section):
     valid_every: PositiveInt = Field(500, description="steps between validations")
     valid_lines: PositiveInt = Field(500, description="validation pairs that are translated for BLEU and chrF")
     valid_beam: PositiveInt = Field(1, description="beam width of validation's translations")
+    tune_length_penalty: bool = Field(
+        False, description="choose search.length_penalty on the validation pairs, at the end"
+    )
     samples: int = Field(2, ge=0, description="translations shown at each validation")
     save_every: PositiveInt = Field(500, description="steps between checkpoints")
     keep: PositiveInt = Field(3, description="last checkpoints kept, beside the best")
@@ -211,7 +216,7 @@ class SearchConfig(Section):
     length_penalty: float = Field(
         1.0, ge=0, description="alpha of score = log p / ((5 + length) / 6)^alpha, GNMT 1609.08144 equation 14"
     )
-    n_best: PositiveInt = Field(1, description="translations returned per sentence, at most beam_size")
+    n_best: PositiveInt = Field(1, description="translations returned per sentence, at most beam_size or candidates")
     max_length_ratio: float = Field(2.0, gt=0, description="longest output: ratio times source tokens plus offset")
     max_length_offset: int = Field(20, ge=0, description="tokens")
     min_length: int = Field(0, ge=0, description="tokens before the end of sentence")
@@ -221,11 +226,18 @@ class SearchConfig(Section):
     top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens of this total mass, 1904.09751")
     temperature: float = Field(1.0, gt=0, description="divides the logits before drawing")
     seed: int = Field(1, ge=0, description="of drawing")
+    mbr: Literal["none", "chrf", "bleu"] = Field(
+        "none", description="choose among drawn candidates the one most like the others by this score, 2108.04718"
+    )
+    candidates: PositiveInt = Field(32, description="translations drawn per sentence for mbr to choose from")
+    rerank_weight: float = Field(0.5, ge=0, description="of the score of the source given the hypothesis, 1908.05731")
     batch_tokens: PositiveInt = Field(2048, description="ceiling on sentences times longest source, padding included")
 
     @model_validator(mode="after")
     def _beam_holds_n_best(self) -> Self:
-        if self.n_best > self.beam_size and not self.sample:
+        if self.mbr != "none" and self.n_best > self.candidates:
+            raise ValueError(f"n_best: {self.n_best} is more than candidates {self.candidates}; draw more of them")
+        if self.n_best > self.beam_size and not self.sample and self.mbr == "none":
             raise ValueError(f"n_best: {self.n_best} is more than beam_size {self.beam_size}; widen the beam")
         return self
 
@@ -239,6 +251,17 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     search: SearchConfig = SearchConfig()
 
+    @model_validator(mode="after")
+    def _has_layers_to_recompute(self) -> Self:
+        if self.training.gradient_checkpointing and self.model.type == "rnn":
+            raise ValueError("training.gradient_checkpointing: for Transformers only; set it to false")
+        return self
+
+    @property
+    def is_redrawn(self) -> bool:
+        """Say whether each epoch has ids of its own: other pieces, or other case."""
+        return self.tokenizer.sampling > 0 or self.data.recased > 0
+
 
 SECTIONS: dict[str, tuple[type[Section], ...]] = {  # what can stand under each key of a config
     "data": (DataConfig,),
@@ -247,29 +270,3 @@ SECTIONS: dict[str, tuple[type[Section], ...]] = {  # what can stand under each 
     "training": (TrainingConfig,),
     "search": (SearchConfig,),
 }
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "type": "transformer", "dim": 128, "encoder_layers": 4, "decoder_layers": 4, "heads": 4, "feed_forward": 256,
-        "dropout": 0.3,
-    },  # arXiv 2105.14462
-    "small": {"type": "transformer"},
-    "base": {
-        "type": "transformer", "dim": 512, "encoder_layers": 6, "decoder_layers": 6, "heads": 8, "feed_forward": 2048,
-    },  # arXiv 1706.03762 table 3
-    "big": {
-        "type": "transformer", "dim": 1024, "encoder_layers": 6, "decoder_layers": 6, "heads": 16,
-        "feed_forward": 4096, "dropout": 0.3,
-    },  # arXiv 1706.03762 table 3
-    "rnnsearch": {
-        "type": "rnn", "cell": "gru", "attention": "additive", "embedding": 620, "dim": 1000,
-    },  # arXiv 1409.0473 A.2.3
-    "luong": {
-        "type": "rnn", "cell": "lstm", "attention": "general", "input_feeding": True, "embedding": 1000, "dim": 1000,
-        "encoder_layers": 4, "decoder_layers": 4, "bidirectional": False,
-    },  # arXiv 1508.04025 section 4.1
-    "gnmt": {
-        "type": "rnn", "cell": "lstm", "attention": "additive", "embedding": 1024, "dim": 1024, "encoder_layers": 4,
-        "decoder_layers": 4, "residual": True,
-    },  # arXiv 1609.08144, at the four layers of its public re-implementations
-}  # fmt: skip

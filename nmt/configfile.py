@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from nmt.config import PRESETS, SECTIONS, Config
+from nmt.config import SECTIONS, Config
 from nmt.errors import DataError, OptionError, ResourceError
+from nmt.presets import PRESETS
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 8  # lists and mappings inside each other
 NULLS = ("null", "Null", "NULL", "~", "")
-EXTRAS = ("nmt", "fingerprints")  # keys that a run folder's config.yaml has beside the options
+EXTRAS = ("nmt", "fingerprints", "recipe")  # keys that a run folder's config.yaml has beside the options
 REFERENCE = "see configs/reference.yaml"
 FAMILY = "transformer"  # of a model whose config does not say
 Tree = dict[str, Any]

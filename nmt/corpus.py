@@ -11,9 +11,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
+from nmt import cleaning
+from nmt.cleaning import Cleaner, Usual
 from nmt.config import DataConfig
 from nmt.errors import DataError, OptionError
 from nmt.formats import Languages
@@ -77,14 +80,21 @@ class Statistics:
 class ParallelCorpus:
     """The usable pairs of some corpora, streamed from disk at every pass."""
 
-    def __init__(self, specs: Sequence[str], config: DataConfig) -> None:
+    def __init__(self, specs: Sequence[str], config: DataConfig, *, is_cleaned: bool = False) -> None:
+        """Find the corpora; with `is_cleaned` the pairs that nmt.cleaning finds fault with are dropped, too."""
         if not specs:
             raise OptionError("no corpus: name two aligned files, or set data.train; see nmt train --help")
         self.specs = tuple(specs)  # as given
         self.languages = languages((*config.train, *specs), config)
-        self._config = config
+        self._config, self._is_cleaned = config, is_cleaned
         self._statistics: Statistics | None = None
+        self._usable: bytearray | None = None  # a byte for each pair as it stands there, once a whole pass was made
         self._parts = parts(self.specs, self.languages, config)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the name of each corpus: of two aligned files the first."""
+        return [part.name for part in self._parts]
 
     def __iter__(self) -> Iterator[Pair]:
         """Yield every usable pair; raises DataError for bad bytes, unequal sides, and at the end if there was none."""
@@ -92,27 +102,50 @@ class ParallelCorpus:
 
     def placed(self) -> Iterator[tuple[Place, Pair]]:
         """Yield every usable pair and where it stands."""
-        statistics = Statistics()
+        return ((place, pair) for _, place, pair in self._rows())
+
+    def numbered(self) -> Iterator[tuple[int, Pair]]:
+        """Yield every usable pair with the number of its corpus in `names`."""
+        return ((number, pair) for number, _, pair in self._rows())
+
+    def _rows(self) -> Iterator[tuple[int, Place, Pair]]:
+        return self._judged() if self._usable is None else self._known(self._usable)
+
+    def _known(self, usable: bytearray) -> Iterator[tuple[int, Place, Pair]]:
+        """Yield the pairs that a pass found usable: the next ones need not look at them again."""
+        marks, nothing = iter(usable), Warnings(lambda line: None)
+        for number, part in enumerate(self._parts):
+            for line, source, target in compress(part.rows(nothing), marks):
+                yield number, Place(part.name, line), Pair(source, target)  # type: ignore[arg-type]
+
+    def _judged(self) -> Iterator[tuple[int, Place, Pair]]:
+        """Yield the usable pairs, and count the others."""
+        statistics, usable = Statistics(), bytearray()
         warnings = Warnings(statistics.notes.append)
-        for part in self._parts:
+        cleaner = Cleaner(self._usual) if self._is_cleaned else None
+        for number, part in enumerate(self._parts):
             for line, source, target in part.rows(warnings):
                 statistics.read += 1
+                usable.append(0)
                 place = Place(part.name, line)
                 if source is None or target is None:
                     statistics.drop("invalid UTF-8", place)
                 elif is_blank(source) or is_blank(target):
                     statistics.drop("empty side", place)
+                elif cleaner and (fault := cleaner.reason(source, target)):
+                    statistics.drop(fault, place)
                 else:
                     statistics.identical += source == target
-                    yield place, Pair(source, target)
+                    usable[-1] = 1
+                    yield number, place, Pair(source, target)
         warnings.finish()
         statistics.require_pairs(", ".join(self.specs))
-        self._statistics = statistics
+        self._statistics, self._usable = statistics, usable
 
     def statistics(self) -> Statistics:
         """Return what the last whole pass found, after making one if there was none yet."""
         if self._statistics is None:
-            for _ in self.placed():
+            for _ in self._rows():
                 pass
         assert self._statistics is not None
         return self._statistics
@@ -134,7 +167,15 @@ class ParallelCorpus:
         """Return one SHA-256 that changes with the pairs: of the fingerprints and of how they are read."""
         how = (self.languages, self._config.columns, self._config.encoding, self._config.bad_utf8)
         what = [digest for _, digest in self._digests]
-        return hashlib.sha256(json.dumps([how, what]).encode()).hexdigest()
+        cleaned = [cleaning.identity()] if self._is_cleaned else []
+        return hashlib.sha256(json.dumps([how, what, *cleaned]).encode()).hexdigest()
+
+    @cached_property
+    def _usual(self) -> Usual:
+        warnings = Warnings(lambda line: None)
+        rows = (row for part in self._parts for row in part.rows(warnings))
+        sides = ((source, target) for _, source, target in rows if source is not None and target is not None)
+        return cleaning.learn(pair for pair in sides if not any(map(is_blank, pair)))
 
     @cached_property
     def _digests(self) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nmt.errors import OptionError
+from nmt.ranks import rank
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8  # of malloc.h
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -36,12 +37,18 @@ class Compute(NamedTuple):
 
 
 def compute(device: str = "auto", precision: str = "auto", threads: int = 0) -> Compute:
-    """Set the number of threads (0: all cores of this process) and choose device and precision.
+    """Set the number of threads (0: all cores of this process, or its share) and choose device and precision.
+
+    Each of several processes on a host has a GPU of its own, where there are so many.
 
     Raises OptionError for a device that is not there or cannot do the precision.
     """
-    torch.set_num_threads(threads or _cores())
+    own = rank()
+    torch.set_num_threads(threads or max(1, _cores() // own.local_size))
     chosen = torch.device(_best_device() if device == "auto" else device)
+    if chosen == torch.device("cuda") and own.local_size > 1:
+        chosen = torch.device("cuda", own.local % max(1, torch.cuda.device_count()))
+        torch.cuda.set_device(chosen)
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise OptionError(f"--device {device}: not on this machine; use --device auto")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
@@ -53,7 +60,7 @@ def compute(device: str = "auto", precision: str = "auto", threads: int = 0) -> 
         precision = "bf16" if chosen.type == "cuda" else "fp32"
     if precision == "fp16" and chosen.type == "cpu":
         raise OptionError("--precision fp16: for GPUs only; use bf16 or fp32 on a CPU")
-    if precision == "bf16" and chosen.type == "cpu" and not _has_bf16():
+    if precision == "bf16" and chosen.type == "cpu" and not has_bf16():
         precision = "fp32"  # emulated bf16 is several times slower and no better
     return Compute(chosen, PRECISIONS.get(precision, torch.float32))
 
@@ -69,7 +76,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _has_bf16() -> bool:
+def has_bf16() -> bool:
+    """Say whether the CPU multiplies in bf16 by itself."""
     # Built without oneDNN there is no such operator to ask.
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # type: ignore[no-untyped-call]
 
@@ -99,3 +107,10 @@ def _keep_freed_memory() -> None:
         mallopt(M_ARENA_MAX, 1)  # what one thread frees serves the others
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(M_TOP_PAD, 2**26)
+
+
+def give_back_memory() -> None:
+    """Hand what lies freed in glibc's allocator back to the system, after work that needed more than what follows."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -3,51 +3,38 @@
 The files of a corpus lie in a folder of the cache that is named by the SHA-256 of text, tokenizers and options:
 
     source.ids  source.offsets  target.ids  target.offsets     ids end to end, and where each sequence begins
-    source.text source.places   target.text target.places      the same of the texts, for subword sampling
+    source.text source.places   target.text target.places      the same of the texts, where ids are drawn
     corpus.json                                                counts and the size of each file
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from itertools import islice
+from contextlib import contextmanager, suppress
+from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmt.encoding import ABOUT, SIDES, Counts, Encoding, chunks, write
 from nmt.errors import DataError, ResourceError
 from nmt.ragged import Index, Ragged, joined, spans
-from nmt.tokenizer import Tokenizer, Tokenizers
+from nmt.recasing import recase
+from nmt.tokenizer import Tokenizer
 
+__all__ = ["Counts", "EncodedCorpus", "Encoding", "cache_folder"]
+
+HELD = 2**26  # bytes of each file that are mapped before they are let go: reading from a larger one takes longer
+AROUND = 2**16  # bytes that Linux maps around those that are read
 FORMAT = 1  # changes whenever the files or what is written into them change
-PAIRS = 8_192  # pairs that are hashed, encoded and written at a time
-SIDES = ("source", "target")
-ABOUT = "corpus.json"
-
-
-class Encoding(NamedTuple):
-    """How text becomes training pairs."""
-
-    tokenizers: Tokenizers
-    max_length: int  # tokens with EOS; a pair with a longer side is dropped
-    sampling: float = 0.0  # alpha of subword sampling; above 0 the texts are kept beside their ids
-
-
-class Counts(NamedTuple):
-    """What became of the pairs of a corpus."""
-
-    kept: int
-    too_long: int
-    empty: int
 
 
 def cache_folder() -> Path:
@@ -76,7 +63,6 @@ class EncodedCorpus:
         about = json.loads((folder / ABOUT).read_bytes())
         self.folder = folder
         self.encoding = encoding
-        self.sampling = encoding.sampling > 0  # whether segmentations can be drawn
         self.counts = Counts(**about["counts"])
         self._ids = [_Flat(folder / f"{side}.ids", folder / f"{side}.offsets", about["dtype"]) for side in SIDES]
         self._texts = [_Flat(folder / f"{side}.text", folder / f"{side}.places", "u1") for side in about["texts"]]
@@ -100,7 +86,9 @@ class EncodedCorpus:
         folder = cache / _key(fingerprint or _digest(pairs), encoding)
         if not _whole(folder):
             try:
-                _build(pairs, encoding, folder)
+                with _alone(folder):
+                    if not _whole(folder):
+                        _build(pairs, encoding, folder)
             except OSError as error:
                 raise ResourceError(
                     f"{folder}: the encoded corpus cannot be written: {error.strerror}; make room or set NMT_CACHE"
@@ -131,7 +119,10 @@ class EncodedCorpus:
         source, target = (flat.take(indices) for flat in self._ids)
         if seed is None:
             return source, target
-        return self._drawn(0, indices, source, seed), self._drawn(1, indices, target, seed + 1)
+        sources, targets = (flat.texts(indices) for flat in self._texts)
+        if self.encoding.recased:
+            sources, targets = recase(sources, targets, self.encoding.recased, seed)
+        return self._drawn(0, sources, source, seed), self._drawn(1, targets, target, seed + 1)
 
     def pairs(
         self, indices: Index, *, seed: int | None = None
@@ -141,34 +132,66 @@ class EncodedCorpus:
         return list(zip(source.sequences(), target.sequences(), strict=True))
 
     def texts(self, indices: Index) -> list[tuple[str, str]]:
-        """Return the texts of the pairs at the indices; they are kept with subword sampling only."""
+        """Return the texts of the pairs at the indices; they are kept where ids are drawn from them."""
         source, target = (flat.texts(indices) for flat in self._texts)
         return list(zip(source, target, strict=True))
 
-    def _drawn(self, side: int, indices: Index, usual: Ragged, seed: int) -> Ragged:
+    def _drawn(self, side: int, texts: list[str], usual: Ragged, seed: int) -> Ragged:
         tokenizer: Tokenizer = self.encoding.tokenizers[side]
-        drawn = tokenizer.sample_ragged(self._texts[side].texts(indices), self.encoding.sampling, seed)
+        if self.encoding.sampling:
+            drawn = tokenizer.sample_ragged(texts, self.encoding.sampling, seed)
+        else:
+            drawn = tokenizer.encode_ragged(texts)
         if drawn.lengths.max(initial=0) < self.encoding.max_length:  # the EOS counts
             return drawn
-        rows = np.arange(len(indices))
+        rows = np.arange(len(texts))
         fits = drawn.lengths < self.encoding.max_length
-        return joined(drawn, usual).take(np.where(fits, rows, rows + len(indices)))
+        return joined(drawn, usual).take(np.where(fits, rows, rows + len(texts)))
+
+
+class _Mapped:
+    """The numbers in a file, read at random; pages of a large one do not stay in this process for as long as it runs.
+
+    The system keeps what it has room for, so that reading them again costs some microseconds.
+    """
+
+    def __init__(self, path: Path, dtype: str) -> None:
+        with path.open("rb") as file:  # an empty one cannot be mapped
+            self._pages = mmap(file.fileno(), 0, access=ACCESS_READ) if path.stat().st_size else None
+        self._numbers = np.frombuffer(self._pages or b"", dtype)
+        self._mapped = 0  # bytes at most
+
+    def take(self, places: Index, reads: int) -> NDArray[np.integer]:
+        """Return the numbers at the places (..., n), which lie together but for so many `reads`."""
+        if self._pages is None or len(self._pages) <= HELD:
+            return self._numbers[places]
+        parts = np.array_split(places, 1 + reads * AROUND // HELD, axis=-1)
+        return np.concatenate([self._read(part, reads // len(parts)) for part in parts], axis=-1)
+
+    def _read(self, places: Index, reads: int) -> NDArray[np.integer]:
+        self._mapped += reads * AROUND
+        if self._pages and self._mapped > HELD:
+            self._pages.madvise(MADV_DONTNEED)
+            self._mapped = reads * AROUND
+        return self._numbers[places]
 
 
 class _Flat:
     """Sequences end to end in one file and where each begins in another."""
 
     def __init__(self, values: Path, offsets: Path, dtype: str) -> None:
-        self.offsets = np.memmap(offsets, np.int64, "r")
-        # An empty file cannot be mapped.
-        self.values = np.memmap(values, dtype, "r") if values.stat().st_size else np.empty(0, dtype)
+        self._offsets, self._values = _Mapped(offsets, "i8"), _Mapped(values, dtype)
 
     def lengths(self, indices: Index) -> Index:
-        return np.asarray(self.offsets[indices + 1] - self.offsets[indices])
+        return self._starts(indices)[1]
 
     def take(self, indices: Index) -> Ragged:
-        lengths = self.lengths(indices)
-        return Ragged(np.asarray(self.values[spans(np.asarray(self.offsets[indices]), lengths)]), lengths)
+        starts, lengths = self._starts(indices)
+        return Ragged(self._values.take(spans(starts, lengths), len(indices)), lengths)
+
+    def _starts(self, indices: Index) -> tuple[Index, Index]:
+        places = self._offsets.take(np.stack([indices, indices + 1]), len(indices))
+        return places[0], places[1] - places[0]
 
     def texts(self, indices: Index) -> list[str]:
         joined, lengths = self.take(indices)
@@ -177,16 +200,10 @@ class _Flat:
         return [buffer[start:end].decode("utf-8", "replace") for start, end in zip(ends - lengths, ends, strict=True)]
 
 
-def _chunks(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[list[str], list[str]]]:
-    stream = iter(pairs)
-    while chunk := list(islice(stream, PAIRS)):
-        yield [source for source, _ in chunk], [target for _, target in chunk]
-
-
 def _digest(pairs: Iterable[tuple[str, str]]) -> str:
     """Return the SHA-256 of the texts and of where each of them ends."""
     digest = hashlib.sha256()
-    for chunk in _chunks(pairs):
+    for chunk in chunks(pairs):
         for side in chunk:
             digest.update(np.fromiter(map(len, side), np.int64, len(side)).tobytes())
             digest.update("".join(side).encode("utf-8", "surrogatepass"))
@@ -195,7 +212,7 @@ def _digest(pairs: Iterable[tuple[str, str]]) -> str:
 
 def _key(fingerprint: str, encoding: Encoding) -> str:
     source, target = encoding.tokenizers
-    facts = [FORMAT, fingerprint, source.sha256, target.sha256, encoding.max_length, encoding.sampling > 0]
+    facts = [FORMAT, fingerprint, source.sha256, target.sha256, encoding.max_length, encoding.is_drawn]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -208,12 +225,25 @@ def _whole(folder: Path) -> bool:
         return False
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait while another process builds the same corpus; where files cannot be locked, both build it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = folder.with_suffix(".lock")
+    with lock.open("w") as handle:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
 def _build(pairs: Iterable[tuple[str, str]], encoding: Encoding, folder: Path) -> None:
     """Write the corpus beside its folder and rename it, so that two processes at once cannot harm each other."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f"{folder.name[:16]}-", dir=folder.parent))
     try:
-        _write(pairs, encoding, building)
+        write(pairs, encoding, building)
         if folder.exists() and not _whole(folder):
             shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -223,62 +253,3 @@ def _build(pairs: Iterable[tuple[str, str]], encoding: Encoding, folder: Path) -
                 raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
-
-
-def _write(pairs: Iterable[tuple[str, str]], encoding: Encoding, folder: Path) -> None:
-    dtype = "<u2" if max(tokenizer.size for tokenizer in encoding.tokenizers) <= 2**16 else "<i4"
-    sampled = SIDES if encoding.sampling else ()
-    with ExitStack() as stack:
-        ids = [
-            stack.enter_context(_Writer(folder / f"{side}.ids", folder / f"{side}.offsets", dtype)) for side in SIDES
-        ]
-        texts = [stack.enter_context(_Writer(folder / f"{s}.text", folder / f"{s}.places", "u1")) for s in sampled]
-        counts = _encode(pairs, encoding, ids, texts)
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    about = {"counts": counts._asdict(), "dtype": dtype, "texts": sampled, "sizes": sizes}
-    (folder / ABOUT).write_text(json.dumps(about))
-
-
-def _encode(pairs: Iterable[tuple[str, str]], encoding: Encoding, ids: list[_Writer], texts: list[_Writer]) -> Counts:
-    """Write the usable pairs, block by block; `texts` is empty unless segmentations are to be drawn."""
-    counts = Counts(0, 0, 0)
-    for chunk in _chunks(pairs):
-        sides = [tokenizer.encode_ragged(lines) for tokenizer, lines in zip(encoding.tokenizers, chunk, strict=True)]
-        source, target = (side.lengths for side in sides)
-        empty = np.minimum(source, target) == 0
-        too_long = ~empty & (np.maximum(source, target) >= encoding.max_length)  # the EOS counts
-        rows = np.flatnonzero(~empty & ~too_long)
-        for writer, side in zip(ids, sides, strict=True):
-            writer.add(side.take(rows))
-        for writer, lines in zip(texts, chunk, strict=False):
-            writer.add(_as_bytes([lines[row] for row in rows]))
-        found = Counts(len(rows), int(too_long.sum()), int(empty.sum()))
-        counts = Counts(*map(sum, zip(counts, found, strict=True)))
-    return counts
-
-
-def _as_bytes(texts: list[str]) -> Ragged:
-    encoded = [text.encode("utf-8", "replace") for text in texts]
-    return Ragged(np.frombuffer(b"".join(encoded), np.uint8), np.array([len(text) for text in encoded], np.int64))
-
-
-class _Writer:
-    """Appends sequences to a file and the place where each ends to another."""
-
-    def __init__(self, values: Path, offsets: Path, dtype: str) -> None:
-        self._dtype, self._end = dtype, 0
-        self._values: BinaryIO = values.open("wb")
-        self._offsets: BinaryIO = offsets.open("wb")
-        self._offsets.write(np.zeros(1, np.int64).tobytes())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        with self._values, self._offsets:
-            pass
-
-    def add(self, sequences: Ragged) -> None:
-        self._values.write(sequences.ids.astype(self._dtype).tobytes())
-        self._offsets.write((self._end + np.cumsum(sequences.lengths)).astype(np.int64).tobytes())
-        self._end += int(sequences.lengths.sum())

@@ -1,4 +1,4 @@
-"""Test sets and their scores: sacreBLEU's BLEU, chrF and TER with their signatures; it knows nothing of models.
+"""Scores: sacreBLEU's BLEU, chrF and TER with their signatures; it knows nothing of models.
 
 Every number is sacreBLEU's own (Post 2018, arXiv 1804.08771), with its default settings, so that it can be compared
 with published ones: cased, detokenised text in, the 13a tokenizer unless the target language needs another.
@@ -7,15 +7,15 @@ with published ones: cased, detokenised text in, the 13a tokenizer unless the ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from nmt.errors import DataError, OptionError, ResourceError
 
 if TYPE_CHECKING:  # a command line that is wrong is answered before anything of weight is imported
-    from nmt.config import DataConfig
+    pass
 
 Metric = Literal["bleu", "chrf", "ter"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -44,56 +44,6 @@ class Score(NamedTuple):
     score: float  # percent, not rounded; higher is better, but for TER
     signature: str  # what makes the number reproducible: nrefs:1|case:mixed|...|version:2.6.0
     record: dict[str, Any]  # the object that `sacrebleu --format json` prints, with the score not rounded
-
-
-class Task(NamedTuple):
-    """Lines to translate, or translations, beside what they are compared with."""
-
-    name: str
-    lines: list[str]
-    references: list[list[str]]
-    target_lang: str  # empty where nothing tells it
-
-
-def read_task(lines: Path, references: Sequence[Path]) -> Task:
-    """Read a task from files with one line per sentence, gzipped or not; `-` is stdin."""
-    names = [str(path) for path in (lines, *references)]
-    texts = [_read(path) for path in names]
-    check_counts(dict(zip(names, texts, strict=True)))
-    return Task(names[0], texts[0], texts[1:], _language(references[0]))
-
-
-def own_task(config: DataConfig) -> Task:
-    """Return the corpus that a model's config names for tests, else the one for validation."""
-    from nmt.corpus import ParallelCorpus
-
-    names = config.test or config.valid
-    if not names:
-        raise OptionError("data.test: the model's config names no test corpus; give --source and --reference")
-    sources, targets = ParallelCorpus(names, config).sides()
-    return Task(" ".join(names), sources, [targets], model_language(config))
-
-
-def model_language(config: DataConfig) -> str:
-    """Return the language that a model translates into, as configured or as its corpora tell."""
-    from nmt.corpus import languages
-
-    return languages((*config.train, *config.test), config).target
-
-
-def _read(path: str) -> list[str]:
-    from nmt.corpus import read_lines
-    from nmt.text import AS_UTF8, read_blocks, standard_input
-
-    if path != "-":
-        return read_lines(path)
-    return [line for block in read_blocks(standard_input(), "stdin", AS_UTF8) for line in block]
-
-
-def _language(reference: Path) -> str:
-    """Return the end of a file's name where it can be a language: zh of ref.A.zh.gz."""
-    suffix = Path(reference.name.removesuffix(".gz")).suffix.removeprefix(".")
-    return suffix if suffix.isalpha() else ""
 
 
 def tokenizer_for(target_lang: str) -> str:
@@ -155,17 +105,38 @@ def score(
     return [_score(metric, hypotheses, references, tokenizer) for metric in chosen]
 
 
+def sentence_scores(
+    metric: Metric, hypotheses: Sequence[str], references: Sequence[str], target_lang: str = ""
+) -> list[float]:
+    """Return the score of each line by itself against its reference, in percent.
+
+    BLEU is smoothed and leaves out the orders for which a line is too short, as `sacrebleu --sentence-level` does.
+    """
+    from sacrebleu import BLEU, CHRF, TER
+
+    makers = {"bleu": lambda: BLEU(tokenize=checked_tokenizer(target_lang), effective_order=True)}
+    scorer = {**makers, "chrf": CHRF, "ter": TER}[metric]()
+    return [
+        float(scorer.sentence_score(hypothesis, [reference]).score)
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    ]
+
+
 def quality(hypotheses: Sequence[str], references: Sequence[str], target_lang: str = "") -> dict[str, float]:
     """Return "bleu" and "chrf" in percent against one reference: what validation watches.
 
     A MeCab tokenizer that is not installed is no reason to end a training: BLEU is then counted in characters.
     """
-    tokenizer = tokenizer_for(target_lang)
-    if not _installed(tokenizer):
-        tokenizer = "char"
     metrics: tuple[Metric, ...] = ("bleu", "chrf")
-    scores = score(hypotheses, [references], metrics, tokenize=tokenizer)
+    scores = score(hypotheses, [references], metrics, tokenize=_available(target_lang))
     return {metric: result.score for metric, result in zip(metrics, scores, strict=True)}
+
+
+@cache
+def sentence_tokenizer(target_lang: str) -> Callable[[str], str]:
+    """Return what puts spaces between the words of a sentence as BLEU does for a language; without MeCab characters."""
+    tokenize: Callable[[str], str] = _bleu(_available(target_lang)).tokenizer
+    return tokenize
 
 
 def tokenized_lines(lines: Iterable[str]) -> int:
@@ -201,6 +172,12 @@ def _bleu(tokenizer: str) -> Any:
             f"--tokenize {tokenizer}: its model could not be fetched ({error}); connect to the network once, or choose "
             "another tokenizer"
         ) from error
+
+
+def _available(target_lang: str) -> str:
+    """Return the tokenizer of a language, or of characters where it is not installed."""
+    tokenizer = tokenizer_for(target_lang)
+    return tokenizer if _installed(tokenizer) else "char"
 
 
 def _installed(tokenizer: str) -> bool:

@@ -39,6 +39,7 @@ class DatasetRows:
     name: str  # as given
     wanted: Wanted
     load: Callable[[], Loaded] = field(repr=False)
+    _digests: list[str] = field(default_factory=list, repr=False)  # of the text, once it was read to its end
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -57,16 +58,23 @@ class DatasetRows:
         """Yield the two sides of every row; a null is an empty side."""
         for note in self.loaded.notes:
             warnings.note(note)
+        digest = hashlib.sha256()
         for first in self._read():
             source, target = find_keys(first, self.wanted, self.name)
             for key in (source, target):
                 side(first, key, self.name)  # a missing column is better said before others are put aside
             break
         else:
+            self._digests.append(digest.hexdigest())
             return
         for number, row in enumerate(self._read({source[0], target[0]}), 1):
             place = Place(self.name, number)
-            yield Row(number, side(row, source, place), side(row, target, place))
+            sides = side(row, source, place), side(row, target, place)
+            if not self._digests:
+                for data in map(str.encode, sides):
+                    digest.update(len(data).to_bytes(8, "little") + data)
+            yield Row(number, *sides)
+        self._digests.append(digest.hexdigest())
 
     def _read(self, columns: Collection[str] = ()) -> Iterator[dict[str, object]]:
         """Yield the rows, of only some columns if these are named."""
@@ -78,13 +86,11 @@ class DatasetRows:
             raise DataError(_explain(self.name, error)) from error
 
     def fingerprints(self) -> dict[str, str]:
-        """Return the SHA-256 of the text: the files differ between versions of `datasets`."""
-        digest = hashlib.sha256()
-        for row in self.rows(Warnings(lambda line: None)):
-            for text in (row.source or "", row.target or ""):
-                data = text.encode()
-                digest.update(len(data).to_bytes(8, "little") + data)
-        return {self.loaded.name: digest.hexdigest()}
+        """Return the SHA-256 of the text, found while it is first read: files differ between versions of `datasets`."""
+        if not self._digests:
+            for _ in self.rows(Warnings(lambda line: None)):
+                pass
+        return {self.loaded.name: self._digests[0]}
 
 
 def local_rows(name: str, path: Path, split: str, wanted: Wanted) -> DatasetRows:
@@ -106,8 +112,11 @@ def local_rows(name: str, path: Path, split: str, wanted: Wanted) -> DatasetRows
     return DatasetRows(name, wanted, load)
 
 
-def hub_rows(spec: str, wanted: Wanted) -> DatasetRows:
-    """Return the corpus hf:NAME[:CONFIG][@REVISION][#SPLIT], the newest revision and the split `train` if none."""
+def hub_rows(spec: str, wanted: Wanted, *, streaming: bool = False) -> DatasetRows:
+    """Return the corpus hf:NAME[:CONFIG][@REVISION][#SPLIT], the newest revision and the split `train` if none.
+
+    With `streaming` it is fetched for each pass over it; nothing of it is kept on the disk.
+    """
     address = parse(spec)
     name, config, revision = address["name"], address["config"], address["revision"]
 
@@ -116,8 +125,9 @@ def hub_rows(spec: str, wanted: Wanted) -> DatasetRows:
 
         commit = _commit(name, revision)
         split = address["split"] or "train"
-        rows = datasets.load_dataset(name, config or None, revision=commit or revision or None, split=split)
-        found = f"hf:{name}{config and ':' + config}@{commit or revision or 'main'}#{split}"
+        version = commit or revision or None
+        rows = datasets.load_dataset(name, config or None, revision=version, split=split, streaming=streaming)
+        found = f"hf:{name}{config and ':' + config}@{version or 'main'}#{split}"
         note = f"{spec}: revision not pinned; name it to have the same text again: {found}"
         return Loaded(rows, found, () if revision else (note,))
 

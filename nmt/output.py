@@ -83,7 +83,7 @@ def open_output(
     path: Path, inputs: Iterable[str | Path | int] = (), *, force: bool = False, unbuffered: bool = False
 ) -> Iterator[Writer]:
     """Give a Writer to a file that takes its place at the end, if all goes well; `inputs` must be others (0: stdin)."""
-    _check(path, inputs, force=force)
+    check_output(path, inputs, force=force)
     final = path.resolve()  # through a symbolic link, which stays
     is_device = path.exists() and not path.is_file()  # /dev/null or a FIFO: nothing there to replace
     if is_device:
@@ -101,7 +101,8 @@ def open_output(
         beside.unlink(missing_ok=True)
 
 
-def _check(path: Path, inputs: Iterable[str | Path | int], *, force: bool) -> None:
+def check_output(path: Path, inputs: Iterable[str | Path | int], *, force: bool) -> None:
+    """Raise OptionError for a file that exists, unless forced, or is read too, and for a folder."""
     if not path.exists():
         return
     if _is_among(path, inputs):

@@ -34,12 +34,18 @@ class Ragged(NamedTuple):
         return np.split(self.ids, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
 
+def begun(sequences: Ragged, first: int) -> Ragged:
+    """Return the sequences with one more integer before each."""
+    starts = np.cumsum(sequences.lengths) - sequences.lengths
+    return Ragged(np.insert(sequences.ids, starts, first), sequences.lengths + 1)
+
+
 def spans(starts: Index, lengths: Index) -> Index:
     """Return the positions start, start + 1, ... of every span, end to end."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
 
-def joined(first: Ragged, second: Ragged) -> Ragged:
-    """Return the sequences of both."""
-    return Ragged(np.concatenate([first.ids, second.ids]), np.concatenate([first.lengths, second.lengths]))
+def joined(*parts: Ragged) -> Ragged:
+    """Return the sequences of all, one or more."""
+    return Ragged(np.concatenate([part.ids for part in parts]), np.concatenate([part.lengths for part in parts]))

@@ -11,7 +11,9 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nmt.config import PRESETS, SECTIONS, Section
+from nmt.config import SECTIONS
+from nmt.fields import Section
+from nmt.presets import PRESETS
 
 WIDTH = 116
 HEAD = """\

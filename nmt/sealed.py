@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,6 +129,20 @@ def replace_file(path: Path, content: Content) -> Entry:
         finally:
             draft.unlink(missing_ok=True)
     return entry
+
+
+def assemble_file(path: Path, draft: Path, chunks: Iterable[bytes]) -> None:
+    """Write what memory may not hold into a draft on the same disk, which then takes the file's place and mode."""
+    with _guarded(path):
+        with draft.open("wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if path.exists():
+            shutil.copymode(path, draft)
+        os.replace(draft, path)
+        _sync(path.parent)
 
 
 def remove_file(path: Path) -> None:

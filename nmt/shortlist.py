@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nmt.batches import EOS
 from nmt.frozen import FrozenLinear
+from nmt.models.ensemble import Ensemble
 from nmt.models.weights import with_output
 from nmt.ragged import Index, Ragged
 
@@ -54,6 +55,19 @@ class Shortener:
         wanted[(~wanted).nonzero()[:missing, 0]] = True  # tokenizers have the frequent ids first
         ids = wanted.nonzero()[:, 0]
         return with_output(model, FrozenLinear(self._weight[ids])), ids
+
+
+class Shorteners:
+    """Those of an ensemble's members, all by one shortlist: they find the same words."""
+
+    def __init__(self, members: Sequence[Shortener]) -> None:
+        self._members = members
+
+    def shorten(self, model: Any, source: Tensor, prefixes: Sequence[int]) -> tuple[Ensemble, Tensor]:
+        """Return the ensemble for source ids, and the ids (size,) that its logits stand for."""
+        pairs = zip(self._members, model.members, strict=True)
+        found = [shortener.shorten(member, source, prefixes) for shortener, member in pairs]
+        return Ensemble([member for member, _ in found]), found[0][1]
 
 
 def enough(source_lengths: Index, target_lengths: Index) -> Index:

@@ -43,7 +43,7 @@ def parts(specs: Sequence[str], spoken: Languages, config: DataConfig) -> list[P
     found: list[Part] = []
     plain: list[TextFile] = []
     for spec in _filled(specs, spoken):
-        part = _part(spec, wanted, options)
+        part = _part(spec, wanted, options, streaming=config.streaming)
         if not isinstance(part, TextFile):
             found.append(part)
         elif plain:
@@ -65,10 +65,10 @@ def _filled(specs: Sequence[str], spoken: Languages) -> Iterator[str]:
             raise OptionError(f"{spec}: the languages are unknown; use --source-lang and --target-lang")
 
 
-def _part(spec: str, wanted: Wanted, options: TextOptions) -> Part | TextFile:
+def _part(spec: str, wanted: Wanted, options: TextOptions, *, streaming: bool) -> Part | TextFile:
     kind = _kind(spec)
     if kind == "hub":
-        return hub_rows(spec, wanted)
+        return hub_rows(spec, wanted, streaming=streaming)
     name, split = _named(spec)
     path = resolve(name)
     if kind == "dataset":
@@ -82,7 +82,7 @@ def _part(spec: str, wanted: Wanted, options: TextOptions) -> Part | TextFile:
 
 
 def _aligned(source: TextFile, target: TextFile, spoken: Languages) -> AlignedFiles:
-    if _is_reversed(Languages(_suffix(source.name), _suffix(target.name)), spoken):
+    if _is_reversed(Languages(language_of(source.name), language_of(target.name)), spoken):
         raise OptionError(
             f"{source.name}, {target.name}: the source ({spoken.source}) comes first; swap the files or the languages"
         )
@@ -102,7 +102,7 @@ def _told(specs: Sequence[str]) -> Iterator[Languages]:
         if _kind(spec) != "plain":
             told = _in_name(spec)
         elif plain:
-            told = Languages(_suffix(plain.pop()), _suffix(spec))
+            told = Languages(language_of(plain.pop()), language_of(spec))
         else:
             plain.append(spec)
             continue
@@ -117,7 +117,7 @@ def _in_name(spec: str) -> Languages:
     return Languages(pair[1], pair[2]) if pair else Languages("", "")
 
 
-def _suffix(name: str) -> str:
+def language_of(name: str) -> str:
     """Return the language at the end of a file's name, "" if there is none: de of x.lc.norm.tok.de.gz."""
     suffixes = reversed(Path(name).name.split(".")[1:])
     return next((part for part in suffixes if LANGUAGE.fullmatch(part) and part not in NO_LANGUAGES), "")

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 from nmt.config import SearchConfig
 from nmt.output import Writer
 from nmt.text import SHOWN, Place, TextOptions, Warnings, open_text, read_blocks, standard_input
-from nmt.translate import Extras, Output, Translation, Translator
+from nmt.translate import Extras, Translator
+from nmt.translation import Output, Translation
 
 __all__ = ["Block", "Job", "Stats", "TextOptions", "Translator", "translate_files", "translate_stream"]
 
@@ -73,7 +74,7 @@ def translate_files(
     """Translate the lines of the files (`-` is stdin) one after the other; totals of warnings come at the end."""
     warnings = Warnings(warn)
     try:
-        return translate_stream(translator, _read(files, job.text, warnings), writer, job, warn)
+        return translate_stream(translator, blocks_of(files, job.text, warnings), writer, job, warn)
     finally:
         warnings.finish()
 
@@ -82,31 +83,49 @@ def translate_stream(
     translator: Translator, blocks: Iterable[Block], writer: Writer, job: Job, warn: Callable[[str], None]
 ) -> Stats:
     """Translate block by block, each written and flushed before the next is read."""
-    stats, begun = Stats(), time.perf_counter()
-    show, limit = FORMATS[job.format], translator.config.model.max_length
+    desk, begun = Desk(translator, job, warn), time.perf_counter()
     for block in blocks:
+        writer.write(desk.answers(block, desk.stats.lines))
+        desk.stats.seconds = time.perf_counter() - begun
+    tell(desk.stats, warn)
+    return desk.stats
+
+
+class Desk:
+    """Where blocks are translated, one after the other; `stats` counts what was done, but not how long it took."""
+
+    def __init__(self, translator: Translator, job: Job, warn: Callable[[str], None]) -> None:
+        self.stats = Stats()
+        self._translator, self._job, self._warn = translator, job, warn
+
+    def answers(self, block: Block, before: int) -> list[str]:
+        """Return the lines of output for a block that so many lines of input come before; warn of the first faults."""
+        job, stats, limit = self._job, self.stats, self._translator.config.model.max_length
         prefixes = [job.prefix] * len(block.lines) if job.prefix else ()
-        extras = Extras(prefixes, job.alignments, first=stats.lines)
-        translations = translator.translate_block(block.lines, job.search, extras)
+        extras = Extras(prefixes, job.alignments, first=before)
+        translations = self._translator.translate_block(block.lines, job.search, extras)
         answers = list[str]()
         for place, (source, translation) in enumerate(zip(block.lines, translations, strict=True)):
-            answers += show(stats.lines, source, translation, job)
+            answers += FORMATS[job.format](before + place, source, translation, job)
             _count(stats, translation, job.search)
             if translation.parts > 1 and stats.split <= SHOWN:
                 what = f"{translation.tokens} tokens > {limit}; translated in {translation.parts} pieces"
-                warn(f"{Place(block.name, block.first + place)}: {what}")
+                self._warn(f"{Place(block.name, block.first + place)}: {what}")
             if _is_lost(translation) and stats.lost <= SHOWN:
-                warn(f"{Place(block.name, block.first + place)}: {LOST}; its line is left empty")
-        writer.write(answers)
-        stats.seconds = time.perf_counter() - begun
+                self._warn(f"{Place(block.name, block.first + place)}: {LOST}; its line is left empty")
+        return answers
+
+
+def tell(stats: Stats, warn: Callable[[str], None]) -> None:
+    """Warn of how many faults there were, where not each was told."""
     if stats.split > SHOWN:
         warn(f"{stats.split} lines in all were too long for the model and translated in pieces")
     if stats.lost > SHOWN:
         warn(f"{LOST} for {stats.lost} lines in all")
-    return stats
 
 
-def _read(files: Iterable[Path], options: TextOptions, warnings: Warnings) -> Iterator[Block]:
+def blocks_of(files: Iterable[Path], options: TextOptions, warnings: Warnings) -> Iterator[Block]:
+    """Yield the lines of the files (`-` is stdin) in blocks; how those of a regular file are cut, it alone decides."""
     for path in files:
         if str(path) == "-":
             yield from _number(read_blocks(standard_input(), "stdin", options, warnings), "stdin")

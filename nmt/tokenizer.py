@@ -1,13 +1,14 @@
 """Text to ids and back by sentencepiece; it knows nothing of corpora or models.
 
 Every tokenizer of the project has the ids 0 `<pad>`, 1 `<unk>`, 2 `<s>`, 3 `</s>`; no text is encoded as one of them
-but for `<unk>`.
+but for `<unk>`. Tags, which mark where a source comes from, are no text either: whoever wants one puts its id there.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,10 +64,11 @@ class Tokenizer:
         ids: list[list[int]] = self._processor.encode(list(map(printable, texts)), num_threads=_threads(texts))
         return ids
 
-    def encode_ragged(self, texts: Sequence[str]) -> Ragged:
-        """Return the ids of each text, end to end."""
-        arrays = self._processor.encode(list(map(printable, texts)), num_threads=_threads(texts), return_type="numpy")
-        return Ragged.of(arrays)
+    def encode_ragged(self, texts: Sequence[str], threads: int | None = None) -> Ragged:
+        """Return the ids of each text, end to end; on all cores, if there are many texts, or on `threads` of them."""
+        ids = self._processor.encode(list(map(printable, texts)), num_threads=threads or _threads(texts))
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        return Ragged(np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum())), lengths)
 
     def sample_ragged(self, texts: Sequence[str], alpha: float, seed: int) -> Ragged:
         """Return segmentations drawn at random, decided by the texts, alpha and the seed alone.
@@ -139,6 +141,13 @@ class Tokenizer:
         ids: list[int] = self._processor.piece_to_id(list(pieces))
         return ids
 
+    def tag(self, name: str) -> int:
+        """Return the id of a tag; raise OptionError if the tokenizer was trained without it."""
+        number: int = self._processor.piece_to_id(name)
+        if not self._processor.is_control(number):
+            raise OptionError(f"data.tags: the tokenizer has no {name}; train it anew, without --from, or leave it out")
+        return number
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the pieces as sentencepiece writes them, `▁` for the space before a word."""
         return [self._pieces[piece] for piece in ids]
@@ -160,12 +169,16 @@ class Tokenizers(NamedTuple):
         return self.source is self.target
 
     @classmethod
-    def train(cls, pairs: Iterable[tuple[str, str]], config: TokenizerConfig) -> Tokenizers:
-        """Learn from sentence pairs, read once if the vocabulary is shared and else once per side."""
+    def train(cls, pairs: Iterable[tuple[str, str]], config: TokenizerConfig, tags: Iterable[str] = ()) -> Tokenizers:
+        """Learn from sentence pairs, read once if the vocabulary is shared and else once per side.
+
+        The source's has a piece for each different tag that is not empty.
+        """
+        named = [*filter(None, dict.fromkeys(tags))]
         if config.shared:
-            both = Tokenizer(train((text for pair in pairs for text in pair), config))
+            both = Tokenizer(train((text for pair in pairs for text in pair), config, tags=named))
             return cls(both, both)
-        source = Tokenizer(train((source for source, _ in pairs), config), "source tokenizer")
+        source = Tokenizer(train((source for source, _ in pairs), config, tags=named), "source tokenizer")
         return cls(source, Tokenizer(train((target for _, target in pairs), config), "target tokenizer"))
 
     @classmethod

@@ -13,58 +13,25 @@ import torch
 
 from nmt.alignment import attended, copy_unknown, word_numbers, words_of
 from nmt.batches import UNK, Padded, pack, pad
-from nmt.config import Config, SearchConfig
+from nmt.config import Config, DataConfig, SearchConfig
+from nmt.consensus import decide, drawing
 from nmt.device import Compute, compute
-from nmt.errors import ResourceError
+from nmt.errors import ModelError, OptionError, ResourceError
 from nmt.frozen import freeze
+from nmt.models.ensemble import together
 from nmt.models.interface import Seq2Seq
+from nmt.rerank import Reverse
 from nmt.search import Hypothesis, Requests, search
-from nmt.shortlist import Shortener, Shortlist
+from nmt.shortlist import Shortener, Shorteners, Shortlist
 from nmt.split import split
 from nmt.text import clean, is_blank
 from nmt.tokenizer import Tokenizers
-from nmt.training.checkpoint import load_model, load_shortlist
+from nmt.training.checkpoint import Loaded, load_model, load_models, load_shortlist
+from nmt.translation import BLANK, FAILED, Output, Pairs, Translation, glue, merge
 from nmt.workers import Processes, Workers
 
-SPACELESS = ("zh", "ja", "th", "lo", "km", "my", "bo", "yue", "zho", "cmn", "jpn", "tha")  # no spaces between words
 GPU_BATCH_TOKENS = 32_768
 CPU_SENTENCES = 128  # in a batch at most, however short: more take more memory and little less time
-
-Pairs = tuple[tuple[int, int], ...]
-
-
-class Output(NamedTuple):
-    """One hypothesis as text."""
-
-    text: str
-    score: float  # what hypotheses are ranked by: log_probability over the length penalty
-    log_probability: float  # nats, summed; of a line translated in parts the sum over them, as the score is
-    pieces: tuple[str, ...]  # of the tokenizer
-    alignment: Pairs = ()  # (source word, target word) from 0, words being what spaces separate; on request
-
-
-class Translation(NamedTuple):
-    """What came of one line."""
-
-    hypotheses: tuple[Output, ...]  # best first, at least one
-    tokens: int = 0  # of the source, without EOS
-    unknown: int = 0  # of them `<unk>`
-    parts: int = 1  # more than one where the line was too long for the model
-
-    @property
-    def text(self) -> str:
-        """Return the best translation."""
-        return self.hypotheses[0].text
-
-    @property
-    def score(self) -> float:
-        """Return what the best translation was ranked by."""
-        return self.hypotheses[0].score
-
-    @property
-    def log_probability(self) -> float:
-        """Return the natural logarithm of the best translation's probability."""
-        return self.hypotheses[0].log_probability
 
 
 class Extras(NamedTuple):
@@ -92,9 +59,16 @@ class Task(NamedTuple):
     alignments: bool
 
 
+class Member(NamedTuple):
+    """A model as it translates, alone or in an ensemble."""
+
+    config: Config
+    tokenizers: Tokenizers
+    model: Seq2Seq[Any, Any]
+    shortener: Shortener | None
+
+
 NOTHING = Extras()
-BLANK = Translation((Output("", 0.0, 0.0, ()),))
-FAILED = Output("", float("-inf"), float("-inf"), ())
 
 
 class Translator:
@@ -106,8 +80,9 @@ class Translator:
         tokenizers: Tokenizers,
         model: Seq2Seq[Any, Any],
         run_on: Compute,
-        shortener: Shortener | None = None,
+        shortener: Shortener | Shorteners | None = None,
         *,
+        reverse: Reverse | None = None,
         fork: bool = False,
     ) -> None:
         """Use a model, in eval mode and as `run_on` would fit it, with its own tokenizers and config.
@@ -115,33 +90,45 @@ class Translator:
         With `fork`, which a program of many threads better leaves alone, processes translate on a CPU's cores.
         """
         self.model, self.tokenizers, self.config, self._compute = model, tokenizers, config, run_on
-        self._shortener = shortener
+        self._shortener, self._reverse = shortener, reverse
         self._translate = Processes(self._outputs, run_on).map if fork else partial(Workers(run_on).map, self._outputs)
         self._has_words = config.tokenizer.type == "word"  # <unk> may be produced, and is copied from the source
-        self._glue = "" if config.data.target_lang.replace("_", "-").split("-")[0] in SPACELESS else " "
+        self._glue = glue(config.data.target_lang)
         self._limit = config.model.max_length - 1  # tokens beside the EOS
 
     @classmethod
     def load(
         cls,
-        path: Path | str,
+        path: Path | str | Sequence[Path | str],
         *,
         device: str = "auto",
         precision: str = "auto",
         threads: int = 0,
         shortlist: bool = False,
+        rerank: Path | str | None = None,
         fork: bool = False,
     ) -> Translator:
-        """Return the translator of a run folder or of one of its checkpoints.
+        """Return the translator of a run folder or of one of its checkpoints, or of several as an ensemble.
 
-        With `shortlist` only the run's likely words are looked at, which is faster and loses next to nothing.
+        With `shortlist` only the run's likely words are looked at, which is faster and loses next to nothing. An
+        ensemble has the config, the options of search and the shortlist of its first member. With `rerank`, a model
+        of the other direction, all that a beam holds is put into an order by both. Raises ModelError for members whose
+        tokenizers are not the same, and for a direction that is not the other one.
         """
         run_on = compute(device, precision, threads)
-        config, tokenizers, model = load_model(Path(path), run_on.device)
-        fitted = run_on.fit(model)
-        frozen = freeze(fitted)
-        words = Shortlist(*(part.to(run_on.device) for part in load_shortlist(Path(path)))) if shortlist else None
-        return cls(config, tokenizers, frozen, run_on, words and Shortener(words, fitted.output.weight), fork=fork)
+        paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
+        if not paths:
+            raise OptionError("no model is named; give a run folder, or several for an ensemble")
+        words = Shortlist(*(part.to(run_on.device) for part in load_shortlist(paths[0]))) if shortlist else None
+        members = [_member(loaded, run_on, words) for loaded in load_models(paths, run_on.device)]
+        shorteners = [member.shortener for member in members if member.shortener]
+        shortener = Shorteners(shorteners) if len(shorteners) > 1 else next(iter(shorteners), None)
+        config, tokenizers, *_ = members[0]
+        longest = {"max_length": min(member.config.model.max_length for member in members)}
+        config = config.model_copy(update={"model": config.model.model_copy(update=longest)})
+        reverse = _reverse(Path(rerank), config.data, run_on) if rerank else None
+        model = together([member.model for member in members])
+        return cls(config, tokenizers, model, run_on, shortener, reverse=reverse, fork=fork)
 
     @property
     def device(self) -> torch.device:
@@ -163,13 +150,13 @@ class Translator:
     ) -> list[Translation]:
         """Return one translation per line, in the order of the lines; blank ones never reach the model."""
         options = options or self.config.search
+        drawn = drawing(options)
         texts = dict.fromkeys(line for line in lines if not is_blank(line))
         ids = self._encode(texts)
         parts = {text: [text] if len(ids[text]) <= self._limit else self._split(text) for text in texts}
         ids |= self._encode(part for group in parts.values() if len(group) > 1 for part in group if part not in ids)
         plans = [
-            self._plan(parts[line], number, options, extras) if line in parts else []
-            for number, line in enumerate(lines)
+            self._plan(parts[line], number, drawn, extras) if line in parts else [] for number, line in enumerate(lines)
         ]
         found = self._search(dict.fromkeys(sentence for plan in plans for sentence in plan), ids, options, extras)
         return [self._join(plan, ids, found) if plan else BLANK for plan in plans]
@@ -197,8 +184,9 @@ class Translator:
         """Translate distinct sentences in batches of like lengths."""
         sentences = list(wanted)
         lengths = np.array([len(ids[sentence.text]) for sentence in sentences], np.int64)
-        most = CPU_SENTENCES if self._compute.device.type == "cpu" else len(sentences)
-        packed = pack(lengths, lengths, options.batch_tokens)
+        share = _share(drawing(options))
+        most = max(1, int(CPU_SENTENCES * share)) if self._compute.device.type == "cpu" else len(sentences)
+        packed = pack(lengths, lengths, max(1, int(options.batch_tokens * share)))
         batches = [part for rows in packed for part in np.array_split(rows, -(-len(rows) // most))]
         batches.sort(key=lambda rows: -int(lengths[rows].sum()))  # so that none is left when the others are done
         tasks = list[Task]()
@@ -213,11 +201,17 @@ class Translator:
 
     def _outputs(self, task: Task) -> list[tuple[Output, ...]]:
         """Return the hypotheses of each sentence as text, at least one."""
-        results = self._search_batch(task.sentences, task.sources, task.options, task.alignments)
-        return [
-            tuple(self._output(sentence, source, hypothesis, task.alignments) for hypothesis in hypotheses) or (FAILED,)
+        options = drawing(task.options)
+        if self._reverse:
+            options = options.model_copy(update={"n_best": max(options.n_best, options.beam_size)})
+        results = self._search_batch(task.sentences, task.sources, options, task.alignments)
+        found = [
+            [self._output(sentence, source, hypothesis, task.alignments) for hypothesis in hypotheses]
             for sentence, source, hypotheses in zip(task.sentences, task.sources, results, strict=True)
         ]
+        if self._reverse:
+            found = self._reverse.rerank(found, [sentence.text for sentence in task.sentences], task.options)
+        return [decide(outputs, task.options, self.config.data.target_lang) or (FAILED,) for outputs in found]
 
     def _search_batch(
         self, batch: Sequence[Sentence], sources: Sequence[list[int]], options: SearchConfig, alignments: bool
@@ -275,20 +269,28 @@ class Translator:
         if len(groups) == 1:
             return Translation(groups[0], tokens, unknown)
         ranks = range(max(map(len, groups)))
-        merged = (self._merge([group[min(rank, len(group) - 1)] for group in groups], texts) for rank in ranks)
+        merged = (merge([group[min(rank, len(group) - 1)] for group in groups], texts, self._glue) for rank in ranks)
         return Translation(tuple(merged), tokens, unknown, len(plan))
 
-    def _merge(self, outputs: Sequence[Output], texts: Sequence[str]) -> Output:
-        pairs = list[tuple[int, int]]()
-        source_words = target_words = 0
-        for output, text in zip(outputs, texts, strict=True):
-            pairs += [(left + source_words, right + target_words) for left, right in output.alignment]
-            source_words += len(text.split())
-            target_words += len(output.text.split())
-        return Output(
-            self._glue.join(output.text for output in outputs if output.text),
-            sum(output.score for output in outputs),
-            sum(output.log_probability for output in outputs),
-            tuple(piece for output in outputs for piece in output.pieces),
-            tuple(pairs),
-        )
+
+def _share(options: SearchConfig) -> float:
+    """Return which share of the usual sentences a batch holds, so that it holds no more hypotheses than usual."""
+    return min(1.0, options.beam_size / options.n_best) if options.sample else 1.0
+
+
+def _member(loaded: Loaded, run_on: Compute, words: Shortlist | None) -> Member:
+    """Return the model fitted and frozen; the one that was loaded is of no more use."""
+    fitted = run_on.fit(loaded.model)
+    shortener = Shortener(words, fitted.output.weight) if words else None
+    return Member(loaded.config, loaded.tokenizers, freeze(fitted), shortener)
+
+
+def _reverse(path: Path, data: DataConfig, run_on: Compute) -> Reverse:
+    """Return the model that re-ranks what is translated between the languages of `data`."""
+    loaded = load_model(path, run_on.device)
+    spoken = loaded.config.data
+    if (spoken.source_lang, spoken.target_lang) != (data.target_lang, data.source_lang):
+        way, other = f"{spoken.source_lang} to {spoken.target_lang}", f"{data.target_lang} to {data.source_lang}"
+        raise ModelError(f"{path}: translates {way}, to re-rank {other} is needed; give a model of that direction")
+    config, tokenizers, model, _ = _member(loaded, run_on, None)
+    return Reverse(tokenizers, model, config.model.max_length - 1, run_on.device)

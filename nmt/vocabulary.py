@@ -6,7 +6,7 @@ import io
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import sqrt
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from nmt.text import without_surrogates
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")  # ids 0 to 3; `nmt.batches` has the same as PAD, UNK, BOS, EOS
 # Pieces are learnt from a sample of at most so many sentences and characters, drawn evenly over the whole corpus. For
 # unigram pieces sentencepiece takes some 30 bytes of memory a character.
-SAMPLE, CHARACTERS = 2_000_000, 64_000_000
+SAMPLE, CHARACTERS = 1_000_000, 32_000_000
 LOWERED = 0.9  # to this share a sample is cut when it is too large
 
 # Sentencepiece's own cleaning (nmt_nfkc) is not used: it deletes \x1c and joins the words around it, and it turns the
@@ -70,23 +70,26 @@ def draw(sentences: Iterable[str], count: int = SAMPLE, size: int = CHARACTERS) 
     return Draw([text for _, text in kept], seen)
 
 
-def train(sentences: Iterable[str], config: TokenizerConfig, vocab_size: int | None = None) -> bytes:
+def train(
+    sentences: Iterable[str], config: TokenizerConfig, vocab_size: int | None = None, *, tags: Sequence[str] = ()
+) -> bytes:
     """Return a serialised sentencepiece model, the same bytes for the same sentences.
 
     Without `vocab_size` the size is the config's; `auto` counts the sentences, two of which make a pair when the
-    vocabulary is shared. Raises OptionError for a size the text cannot give and DataError when there is no text.
+    vocabulary is shared. `tags` are pieces on top of that, which stand for no text: all others are what they would be
+    without them. Raises OptionError for a size the text cannot give and DataError when there is no text.
     """
     drawn = draw(sentences)
     if not any(sentence and not sentence.isspace() for sentence in drawn.sentences):
         raise DataError("tokenizer: the text to learn from is empty; give a corpus with at least one sentence")
     asked = config.vocab_size if vocab_size is None else vocab_size
     if asked != "auto":
-        return _exactly(drawn.sentences, config, asked)
+        return _exactly(drawn.sentences, config, asked, tags)
     size = _automatic(drawn, config)
     try:
-        return _learn(drawn.sentences, config, size)
+        return _learn(drawn.sentences, config, size, tags)
     except _TooSmall as error:  # more characters than pieces, as in Chinese
-        return _learn(drawn.sentences, config, size + error.needed)
+        return _learn(drawn.sentences, config, size + error.needed, tags)
 
 
 def _automatic(drawn: Draw, config: TokenizerConfig) -> int:
@@ -98,20 +101,20 @@ def _automatic(drawn: Draw, config: TokenizerConfig) -> int:
     return automatic_size(drawn.seen // 2 if config.shared else drawn.seen)
 
 
-def _exactly(sentences: list[str], config: TokenizerConfig, size: int) -> bytes:
+def _exactly(sentences: list[str], config: TokenizerConfig, size: int, tags: Sequence[str]) -> bytes:
     where = f"tokenizer.vocab_size: {size}"
     special = len(SPECIALS) + (256 if _has_bytes(config) else 0)
     try:
         if size <= special and config.type in ("char", "word"):  # the others say themselves how many they need
             raise _TooSmall(special + 1)
-        model = _learn(sentences, config, size)
+        model = _learn(sentences, config, size, tags)
     except _TooSmall as error:
         with_bytes = " and 256 bytes (tokenizer.byte_fallback)" if _has_bytes(config) else ""
         raise OptionError(
             f"{where} is less than the {error.needed} pieces this text needs, {len(SPECIALS)} special ones{with_bytes} "
             "among them; raise it or say auto"
         ) from None
-    possible = sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size()
+    possible = sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size() - len(tags)
     if possible < size:
         raise OptionError(f"{where} is more than the {possible} pieces this text can give; lower it or say auto")
     return model
@@ -129,15 +132,20 @@ class _TooSmall(Exception):
         self.needed = needed
 
 
-def _learn(sentences: list[str], config: TokenizerConfig, size: int) -> bytes:
-    """Run sentencepiece's trainer; a size above what the text gives is lowered to that by it."""
+def _learn(sentences: list[str], config: TokenizerConfig, size: int, tags: Sequence[str]) -> bytes:
+    """Run sentencepiece's trainer; a size above what the text gives is lowered to that by it.
+
+    Tags are control symbols, as `<s>` is: a `<bt>` that a user types is the text <, bt, > and never the tag. As
+    user-defined symbols they would be cut out of any text, which would then pass for synthetic.
+    """
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.Train(
             sentence_iterator=iter(sentences),
             model_writer=model,
             model_type=config.type,
-            vocab_size=size,
+            vocab_size=size + len(tags),
+            control_symbols=list(tags),
             hard_vocab_limit=False,
             byte_fallback=_has_bytes(config),
             normalization_rule_name=config.normalization,
@@ -155,7 +163,7 @@ def _learn(sentences: list[str], config: TokenizerConfig, size: int) -> bytes:
         )
     except RuntimeError as error:
         if found := re.search(r"required_chars\. \d+ vs (\d+)", str(error)):
-            raise _TooSmall(int(found[1])) from None
+            raise _TooSmall(int(found[1]) - len(tags)) from None
         reason = str(error).rpartition("] ")[2] or "nothing is left of it after normalisation"
         raise DataError(f"tokenizer: sentencepiece cannot learn from this text ({reason}); look at the text") from None
     return model.getvalue()

@@ -6,9 +6,7 @@ devices, where one thread keeps all busy, and with one core, tasks are done one 
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +18,7 @@ import torch
 
 from nmt.device import Compute
 from nmt.errors import ResourceError
-
-PR_SET_PDEATHSIG = 1  # of sys/prctl.h
+from nmt.processes import answer, begin
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -67,7 +64,7 @@ class Processes(Generic[Task, Answer]):
             return
         futures = deque[Future[Answer]]()
         try:
-            futures.extend(self._pool.submit(_answer, task) for task in tasks)
+            futures.extend(self._pool.submit(answer, task) for task in tasks)
             while futures:
                 yield futures.popleft().result()
         except BrokenProcessPool as error:
@@ -82,19 +79,6 @@ class Processes(Generic[Task, Answer]):
             raise
 
 
-# In a copied process: what it is there for.
-_function: Callable[[Any], Any]
-
-
 def _begin(function: Callable[[Any], Any]) -> None:
-    """Make ready a copied process, which ends when its parent does, and leaves Ctrl-C to it."""
-    global _function
-    _function = function
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    begin(function)
     torch.set_num_threads(1)
-
-
-def _answer(task: Any) -> Any:
-    return _function(task)

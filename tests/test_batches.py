@@ -1,5 +1,7 @@
+import hashlib
 import itertools
 import json
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -143,6 +145,63 @@ def test_order_is_decided_by_seed_and_epoch() -> None:
     for key in reversed(orders):
         np.random.default_rng().random()
         assert np.concatenate(list(blocks(500, *key))).tolist() == orders[key]
+
+
+@pytest.mark.parametrize(("count", "digest"), [(1_000, "f683f1d0fecc448c"), (70_000, "c5b3737f538c4551")])
+def test_the_order_of_a_corpus_is_that_of_every_version(count: int, digest: str) -> None:
+    """Else a run that goes on after an update would see some pairs twice and others not at all."""
+    order = np.concatenate(list(blocks(count, 1, 2, 300)))
+    assert hashlib.sha256(order.tobytes()).hexdigest()[:16] == digest
+
+
+@pytest.fixture
+def very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few hundred pairs are taken for more than an order of all is drawn of."""
+    monkeypatch.setattr("nmt.batches.WHOLE", 300)
+    monkeypatch.setattr("nmt.batches.CHUNK", 8)
+
+
+@pytest.mark.usefixtures("very_many")
+@pytest.mark.parametrize("count", [301, 4_096, 10_007])
+def test_of_very_many_pairs_each_is_seen_once(count: int) -> None:
+    parts = list(blocks(count, seed=1, epoch=2, size=500))
+    assert len(parts) == -(-count // 500)
+    assert sorted(np.concatenate(parts)) == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 2 * 8
+    again, other = (np.concatenate(list(blocks(count, 1, epoch, 500))) for epoch in (2, 3))
+    assert np.array_equal(np.concatenate(parts), again)
+    assert not np.array_equal(again, other)
+
+
+@pytest.mark.usefixtures("very_many")
+def test_of_very_many_pairs_neighbours_are_parted() -> None:
+    parts = list(blocks(50_000, seed=1, epoch=2, size=5_000))
+    steps = np.abs(np.diff(np.concatenate(parts)))
+    assert (steps == 1).mean() < 0.01  # one in 5,000 has a given neighbour beside it
+    for part in parts:  # and every block is from all over the corpus
+        assert np.histogram(part, 10, (0, 50_000))[0].min() > 250
+
+
+@pytest.mark.usefixtures("very_many")
+def test_the_order_of_a_billion_pairs_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nmt.batches.CHUNK", 256)
+    tracemalloc.start()
+    first = next(blocks(10**9, 1, 0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(first.tolist())) == len(first) > 60_000
+    assert first.max() > 9 * 10**8
+    assert peak < 64 * 2**20
+
+
+@pytest.mark.usefixtures("small_blocks", "very_many")
+def test_an_epoch_of_very_many_pairs_sees_each_once_and_goes_on_anywhere() -> None:
+    corpus = Numbers(1_000)
+    seen = list(epoch_batches(corpus, 1, 30, Position(3)))
+    assert Counter(pair for batch, _ in seen for pair in members(batch)) == Counter(range(1_000))
+    assert seen[-1][1] == Position(4, 0, 0)
+    rest = list(epoch_batches(corpus, 1, 30, seen[40][1]))
+    assert [members(batch) for batch, _ in rest] == [members(batch) for batch, _ in seen[41:]]
 
 
 @pytest.fixture

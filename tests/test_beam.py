@@ -10,8 +10,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from lookup import Inattentive, Lookup, at_most, forced_log_probability, normalised, pad, random_sources
+from lookup import (
+    Inattentive,
+    Lookup,
+    LookupMemory,
+    LookupState,
+    at_most,
+    forced_log_probability,
+    normalised,
+    pad,
+    random_sources,
+)
 from pydantic import TypeAdapter
+from torch import Tensor
 
 from nmt.batches import BOS, EOS, PAD, UNK, Padded
 from nmt.config import ModelConfig, SearchConfig
@@ -31,7 +42,7 @@ def naive_beam(model: Lookup, source: Sequence[int], width: int, alpha: float, l
     """Beam search as it is defined, one hypothesis at a time and without an early end; ids, best first."""
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     finished: list[tuple[float, tuple[int, ...]]] = []
-    while live and len(finished) < width:
+    while live and (len(finished) < width or score(*live[0], alpha) > max(finished)[0]):
         candidates = []
         for total, ids in live:
             after = normalised(model, source, ids)[-1]
@@ -41,6 +52,8 @@ def naive_beam(model: Lookup, source: Sequence[int], width: int, alpha: float, l
         ended = [(total, ids[:-1]) for total, ids in candidates[:width] if ids[-1] == EOS]
         finished += [(score(total, ids, alpha), ids) for total, ids in ended]
         live = [(total, ids) for total, ids in candidates if ids[-1] != EOS][:width]
+        if width == 1 and finished:  # greedy
+            break
     return [ids for _, ids in sorted(finished, reverse=True)[:width]]
 
 
@@ -81,6 +94,24 @@ def test_agrees_with_naive_beam_search() -> None:
         sources, n_best = random_sources(2, seed), rng.randint(1, width)
         found = search(model, pad(sources), at_most(limit, beam_size=width, n_best=n_best, length_penalty=alpha))
         assert ids_of(found) == [naive_beam(model, source, width, alpha, limit)[:n_best] for source in sources]
+
+
+class Sure(Lookup):
+    """Says one word ten times and then ends; before that an ending comes second, with less than a hundredth."""
+
+    def step(self, tokens: Tensor, state: LookupState, memory: LookupMemory) -> tuple[Tensor, LookupState]:
+        logits, state = super().step(tokens, state, memory)
+        first, second = (4, EOS) if self.steps <= 10 else (EOS, 4)
+        logits = torch.full_like(logits, -20.0)
+        logits[..., first], logits[..., second] = 5.0, 0.0
+        return logits, state
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+def test_endings_that_nobody_believes_in_do_not_end_the_search(width: int, alpha: float) -> None:
+    options = at_most(20, beam_size=width, length_penalty=alpha)
+    assert ids_of(search(Sure(0), pad([[4]]), options)) == [[(4,) * 10]]
 
 
 def test_one_beam_is_greedy() -> None:

@@ -10,7 +10,7 @@ import pytest
 from nmt.config import SearchConfig
 from nmt.evaluate import Score
 from nmt.inspect.beams import Width, header, line, plot, records, sweep
-from nmt.translate import BLANK, FAILED, Output, Translation
+from nmt.translation import BLANK, FAILED, Output, Translation
 
 BLEU = Score("BLEU", 50.0, "nrefs:1|tok:13a", {"name": "BLEU", "score": 50.0})
 

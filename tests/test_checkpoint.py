@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nmt import sealed
-from nmt.config import PRESETS, Config, TransformerConfig
+from nmt.config import Config, TransformerConfig
 from nmt.errors import ModelError, ResourceError
+from nmt.presets import PRESETS
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.training.checkpoint import load_checkpoint, load_model, save_checkpoint, step_folder

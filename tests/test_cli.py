@@ -12,8 +12,8 @@ from terminal import environment, fresh
 import nmt
 
 COMMANDS = (
-    "train", "translate", "eval", "compare", "attention", "curves", "info", "bench", "export", "tokenizer",
-    "embeddings",
+    "train", "translate", "eval", "compare", "average", "attention", "curves", "info", "bench", "export",
+    "backtranslate", "distill", "tokenizer", "embeddings",
 )  # fmt: skip
 # torch takes more than a second, each of the others about a tenth, of which --help has two.
 SLOW = {"torch", "numpy", "yaml", "rich", "sentencepiece", "sacrebleu", "datasets", "matplotlib", "gensim"}

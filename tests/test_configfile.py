@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from nmt.config import PRESETS, Config, RecurrentConfig, TransformerConfig
+from nmt.config import Config, RecurrentConfig, TransformerConfig
 from nmt.configfile import load_config, shipped
 from nmt.errors import DataError, OptionError, ResourceError
+from nmt.presets import PRESETS
 
 Write = Callable[[str], Path]
 

@@ -87,6 +87,20 @@ def test_several_corpora_are_read_one_after_the_other():
     assert list(corpus("a.en", "a.de", "b.tsv")) == [*PAIRS, ("four", "vier")]
 
 
+def test_every_pass_over_several_corpora_gives_the_same():
+    write("b.tsv", "four\tvier\n\nfive\t \nsix\tsix\n")
+    write("a.en", joined(["\u200b", *EN]))
+    write("a.de", joined(["null", *DE]))
+    found = corpus("a.en", "a.de", "b.tsv")
+    first = list(found)
+    assert first == [*PAIRS, ("four", "vier"), ("six", "six")]
+    second = list(found.placed())
+    assert [pair for _, pair in second] == first
+    assert [place.line for place, _ in second] == [*range(2, len(PAIRS) + 2), 1, 4]
+    assert [number for number, _ in found.numbered()] == [0] * len(PAIRS) + [1, 1]
+    assert found.statistics().read == len(PAIRS) + 5
+
+
 def test_blank_line_on_one_side_leaves_the_others_aligned():  # A50; other tools shift all that follows
     found = two("one\n\nthree\nfour\n", "eins\nzwei\n \ndrei\n")
     assert list(found) == [("one", "eins"), ("four", "drei")]

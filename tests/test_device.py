@@ -110,3 +110,27 @@ def test_threads_spin_briefly_unless_told_otherwise(given: dict[str, str], used:
         [sys.executable, "-c", script], env={**kept, **given}, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == used
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are counted on Linux")
+def test_memory_that_was_kept_is_given_back() -> None:
+    """In a process of its own: how the allocator keeps memory is set for the whole of one."""
+    code = """if True:
+        import torch
+        from nmt.device import compute, give_back_memory
+        def held():
+            status = open("/proc/self/status").read().split("RssAnon:")[1]
+            return int(status.split()[0]) // 1024
+        compute("cpu", threads=1)
+        before = held()
+        big = [torch.ones(2**18) for _ in range(200)]  # MiB
+        wall = torch.ones(2**10)
+        del big
+        kept = held() - before
+        give_back_memory()
+        print(kept, held() - before)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kept, left = map(int, done.stdout.split())
+    assert kept > 150
+    assert left < 50

@@ -31,7 +31,7 @@ from nmt.sealed import canonical, entry_of
 from nmt.tokenizer import Tokenizer, Tokenizers
 from nmt.training import checkpoint
 from nmt.training.embeddings import start_from_vectors
-from nmt.training.run import with_model_of
+from nmt.training.prepare import with_model_of
 from nmt.vectors import read_vectors
 
 torch.set_num_threads(1)
@@ -344,7 +344,7 @@ def test_runs_of_before_there_were_vectors_go_on(corpus: list[str], tmp_path: Pa
     run_training(tmp_path / "run", tiny(corpus, {"training.max_steps": 3}))
     state = json.loads((checkpoint.step_folder(tmp_path / "run", 3) / "state.json").read_text())
     options = dump_config(checkpoint.load_config(tmp_path / "run").model)
-    assert options.pop("embeddings") is None
+    assert (options.pop("embeddings"), options.pop("word_dropout")) == (None, 0)
     assert state["run"]["config.yaml"] == entry_of(canonical(options)).sha256
     config = tmp_path / "run" / "config.yaml"
     config.write_text(config.read_text().replace("  embeddings: null\n", ""))
@@ -517,7 +517,7 @@ def test_the_whole_way(texts: Path) -> None:
     assert learn("-o", "vectors.bin") == 0
     settings = [f"--set={key}={value}" for key, value in {
         "model.type": "rnn", "model.embedding": 8, "model.dim": 8, "model.embeddings": "vectors.bin",
-        "training.max_steps": 1, "training.valid_lines": 1, "search.max_length_ratio": 0.5,
+        "training.max_steps": 1, "training.valid_lines": 1, "search.max_length_ratio": 0.5, "training.recipe": "none",
     }.items()]  # fmt: skip
     script = (
         "import sys; from nmt.cli import run; code = run(sys.argv[1:]); assert 'gensim' not in sys.modules; exit(code)"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from corpora import invented, multi30k
 
+from nmt import encoded
 from nmt.config import TokenizerConfig
 from nmt.encoded import EncodedCorpus, Encoding, cache_folder
 from nmt.errors import DataError, ResourceError
@@ -75,6 +76,22 @@ def test_real_text_comes_back(tmp_path: Path) -> None:
     assert decoded(corpus, np.arange(len(pairs))) == squeezed
 
 
+@pytest.mark.parametrize("sampling", [0.0, 0.1])
+def test_several_processes_write_the_files_that_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampling: float
+) -> None:
+    pairs = [*PAIRS, ("", "x"), ("a \ud83d b", "\x01 c"), (PAIRS[0][0] * 9, "x"), *PAIRS[:77]]
+    found = []
+    for processes, size in ((1, 8_192), (1, 50), (3, 50)):
+        monkeypatch.setattr("nmt.encoding.cores", lambda count=processes: count)
+        monkeypatch.setattr("nmt.encoding.PAIRS", size)
+        folder = tmp_path / f"{processes}-{size}"
+        corpus = EncodedCorpus.build(pairs, encoding(64, sampling), cache=folder, fingerprint="known")
+        assert corpus.counts == (538, 41, 1)
+        found.append({path.name: path.read_bytes() for path in corpus.folder.iterdir()})
+    assert found[0] == found[1] == found[2]
+
+
 # ---- dropped pairs --------------------------------------------------------------------------------------------
 
 
@@ -99,7 +116,7 @@ def test_no_pair_left_is_a_data_error_with_counts(tmp_path: Path, pairs: list[tu
 
 def test_a_pair_is_drawn_by_the_seed_and_its_mates_alone(tmp_path: Path) -> None:
     corpus = EncodedCorpus.build(PAIRS, encoding(sampling=0.1), cache=tmp_path)
-    assert corpus.sampling
+    assert corpus.encoding.is_drawn
     rows = np.arange(100)
     first, second = ([ids.tolist() for pair in corpus.pairs(rows, seed=seed) for ids in pair] for seed in (1, 2))
     assert first != second
@@ -122,6 +139,55 @@ def test_a_drawn_segmentation_is_never_over_the_largest_length(tmp_path: Path) -
     assert len(corpus) == 500
     assert drawn.lengths.max() < limit
     assert drawn.lengths.mean() > usual.lengths.mean()
+
+
+@pytest.mark.parametrize("sampling", [0.0, 0.2])
+def test_some_pairs_are_drawn_in_another_case(tmp_path: Path, sampling: float) -> None:
+    pairs = [(f"Der Hund {number}", f"The Dog {number}") for number in range(4000)]
+    both = Tokenizers.train([*pairs, *((a.upper(), b.lower()) for a, b in pairs)], TokenizerConfig(vocab_size=300))
+    corpus = EncodedCorpus.build(pairs, Encoding(both, 256, sampling, recased=0.2), cache=tmp_path)
+    rows = np.arange(4000)
+    drawn = [
+        tuple(both.source.decode([ids])[0] for ids in pair) for pair in zip(
+            *(ragged.sequences() for ragged in corpus.take(rows, seed=7)), strict=True
+        )
+    ]  # fmt: skip
+    upper = [(source.upper(), target.upper()) for source, target in pairs]
+    lower = [(source.lower(), target) for source, target in pairs]
+    counts = [sum(one == other for one, other in zip(drawn, form, strict=True)) for form in (pairs, upper, lower)]
+    assert sum(counts) == 4000
+    assert 3000 < counts[0] < 3400
+    assert 300 < counts[1] < 500
+    assert 300 < counts[2] < 500
+    other, usual = corpus.take(rows, seed=8)[0], corpus.take(rows)[0]
+    assert not np.array_equal(other.ids, corpus.take(rows, seed=7)[0].ids)
+    assert both.source.decode([ids.tolist() for ids in usual.sequences()]) == [source for source, _ in pairs]
+
+
+def test_what_was_read_does_not_stay_in_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, file, size = Path("/proc/self/status"), tmp_path / "numbers", 2**28
+    if not status.exists():
+        pytest.skip("pages are counted on Linux")
+
+    def mapped() -> int:
+        return (
+            next(int(line.split()[1]) for line in status.read_text().split("\n") if line.startswith("RssFile")) * 1024
+        )
+
+    monkeypatch.setattr(encoded, "HELD", 2**24)
+    with file.open("wb") as empty:
+        empty.truncate(size)
+        empty.seek(8 * 1000)
+        empty.write(np.int64(7).tobytes())
+    numbers, before = encoded._Mapped(file, "i8"), mapped()
+    for seed in range(100):
+        places = np.random.default_rng(seed).integers(0, size // 8, 100)
+        numbers.take(places, len(places))
+        assert mapped() - before < 3 * 2**24
+    assert numbers.take(np.array([999, 1000]), 1).tolist() == [0, 7]
+    everywhere = np.linspace(1000, size // 8 - 1, 5000, dtype=np.int64)
+    assert numbers.take(np.stack([everywhere, everywhere - 1]), 5000)[:, :2].tolist() == [[7, 0], [0, 0]]
+    assert mapped() - before < 3 * 2**24
 
 
 # ---- the cache ------------------------------------------------------------------------------------------------
@@ -171,21 +237,24 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def _build(folder: Path, gate: object) -> None:
+def _build(folder: Path, gate: object, passes: object) -> None:
+    pairs, how = Passes(PAIRS * 20), encoding()
     gate.wait()  # type: ignore[attr-defined]
-    corpus = EncodedCorpus.build(PAIRS * 20, encoding(), cache=folder)
+    corpus = EncodedCorpus.build(pairs, how, cache=folder, fingerprint="known")
     assert decoded(corpus, np.arange(500)) == PAIRS
+    passes.put(pairs.passes)  # type: ignore[attr-defined]
 
 
-def test_processes_that_build_at_once_do_not_clash(tmp_path: Path) -> None:
+def test_of_processes_that_build_at_once_one_does_the_work(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    gate = context.Barrier(3)
-    processes = [context.Process(target=_build, args=(tmp_path, gate)) for _ in range(3)]
+    gate, passes = context.Barrier(3), context.Queue()
+    processes = [context.Process(target=_build, args=(tmp_path, gate, passes)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert sorted(passes.get(timeout=9) for _ in range(3)) == [0, 0, 1]
     assert len(list(tmp_path.iterdir())) == 1
 
 

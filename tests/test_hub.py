@@ -9,7 +9,7 @@ import pytest
 from nmt.config import DataConfig
 from nmt.corpus import Pair, ParallelCorpus
 from nmt.errors import DataError
-from nmt.hub import parse
+from nmt.hub import DatasetRows, parse
 
 FLAT = {"id": [1, 2], "en": ["one", "two"], "de": ["eins", "zwei"]}
 NESTED = {"translation": [{"de": "eins", "en": "one"}, {"de": "zwei", "en": "two"}]}
@@ -131,6 +131,24 @@ def test_damaged_and_empty_containers_are_bad_data(here):
 )
 def test_hub_addresses_have_four_parts(spec, expected):
     assert tuple(parse(spec).values()) == expected
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_streamed_data_set_is_not_kept(here, streaming):  # a local folder stands for the hub's
+    parquet_folder(FLAT)
+    found = corpus("hf:folder", streaming=streaming)
+    assert list(found) == PAIRS
+    assert list(found) == PAIRS
+    assert found.fingerprint() == corpus("hf:folder", streaming=not streaming).fingerprint()
+    assert isinstance(found._parts[0].loaded.rows, datasets.IterableDataset) == streaming
+
+
+def test_the_fingerprint_takes_no_pass_of_its_own(monkeypatch):
+    expected = corpus(parquet(FLAT)).fingerprints()
+    found = corpus("x.parquet")
+    assert list(found) == PAIRS
+    monkeypatch.setattr(DatasetRows, "_read", lambda self, columns=(): pytest.fail("read again"))
+    assert found.fingerprints() == expected
 
 
 def test_unpinned_data_set_is_noted(here):  # A70; a local folder stands for the hub's

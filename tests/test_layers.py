@@ -12,22 +12,30 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # bottom up; a module imports from lower floors alone
-    ("errors",),
-    ("config", "text", "ragged", "sealed", "split"),
-    ("configfile", "reference", "output", "formats", "subwords", "vocabulary"),
-    ("hub", "tokenizer"),
-    ("specs", "encoded"),
-    ("corpus", "vectors", "word2vec"),
+    ("errors", "lifeline", "ranks"),
+    ("fields",),
+    ("config", "presets", "lock", "processes", "recasing", "text", "ragged", "sealed", "split", "translation"),
+    ("configfile", "reference", "output", "formats", "subwords", "vocabulary", "scripts", "evaluate"),
+    ("hub", "tokenizer", "cleaning", "partial"),
+    ("encoding",),
+    ("specs", "encoded", "corpus_profile"),
+    ("corpus", "vectors", "word2vec", "mixture", "recipe"),
     ("batches", "device", "frozen", "search.hypotheses", "models.dropout", "models.weights", "models.positions"),
-    ("alignment", "workers", "models.interface", "models.attention", "models.recurrence", "search.sample", "shortlist"),
-    ("models.layers", "search.beam"),
-    ("models.recurrent", "models.transformer", "search"),
+    ("bothways",),
+    ("alignment", "workers", "models.interface", "models.attention", "models.recurrence", "search.sample"),
+    ("models.layers", "models.ensemble", "search.beam"),
+    ("models.recurrent", "models.transformer", "search", "shortlist", "consensus", "rerank"),
     ("models",),
     ("training", "training.loss", "training.schedule", "training.optimizer", "training.average", "training.curves"),
-    ("training.checkpoint", "training.learner", "training.signals", "training.heldout", "training.progress"),
-    ("translate", "evaluate", "training.clock", "training.embeddings"),
-    ("stream", "training.validation", "training.card"),
-    ("training.trainer",),
+    ("training.checkpoint", "training.signals", "training.watch"),
+    ("training.world",),
+    ("training.learner", "training.heldout", "training.progress"),
+    ("training.sharded",),
+    ("translate", "training.clock", "training.embeddings", "training.merge", "testset"),
+    ("stream", "training.validation", "training.card", "training.tuning"),
+    ("training.trainer", "shards"),
+    ("training.pace",),
+    ("training.prepare",),
     ("training.run",),
     (
         "inspect",
@@ -50,13 +58,15 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
         "inspect.blocks",
         "inspect.fonts",
     ),
-    ("inspect.significance", "inspect.attention", "inspect.views", "inspect.drawing"),
+    ("inspect.significance", "inspect.attention", "inspect.views", "inspect.drawing", "synthetic"),
     ("inspect.report", "inspect.page", "inspect.curves"),
     ("inspect.systems", "inspect.tables"),
     ("inspect.reportpage",),
     ("", "cli.options"),  # the package itself is the door for Python: `nmt.load`
-    ("cli.bench", "cli.export", "cli.info", "cli.pages", "cli.tokenizer", "cli.train", "cli.translate"),
-    ("cli.attention", "cli.compare", "cli.curves", "cli.embeddings", "cli.eval"),
+    ("cli.average", "cli.bench", "cli.export", "cli.info", "cli.pages", "cli.tokenizer", "cli.train", "cli.synthetic"),
+    ("cli.sharing",),
+    ("cli.translate",),
+    ("cli.attention", "cli.backtranslate", "cli.compare", "cli.distill", "cli.curves", "cli.embeddings", "cli.eval"),
     ("cli",),
     ("__main__",),
 )
@@ -70,7 +80,16 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "nmt").rglob("*.py"))
 }
-MODELS = {"Transformer", "Recurrent", "TransformerConfig", "RecurrentConfig", "Seq2Seq", "Model"}
+MODELS = {
+    "Transformer",
+    "Recurrent",
+    "TransformerConfig",
+    "RecurrentConfig",
+    "Seq2Seq",
+    "Trainable",
+    "Ensemble",
+    "Model",
+}
 
 
 @cache

@@ -65,6 +65,46 @@ def test_small_batches_add_up_to_a_large_one(model: str, parts: int) -> None:
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("rdrop", [0.0, 5.0])
+def test_layers_computed_again_drop_the_same(rdrop: float) -> None:
+    dropped = TRANSFORMER.model_copy(update={"dropout": 0.5, "attention_dropout": 0.2})
+    kept, again = (learner(dropped, rdrop=rdrop, gradient_checkpointing=on) for on in (False, True))
+    counts = [0, 0]
+    for number, one in enumerate((kept, again)):
+        for layer in one.working.encoder:  # type: ignore[attr-defined]
+            layer.register_forward_pre_hook(lambda *_, at=number: counts.__setitem__(at, counts[at] + 1))
+    for step in (1, 2, 3):
+        losses = []
+        for one in (kept, again):
+            torch.manual_seed(step)
+            losses.append(one.learn(batches(2), step, 0.01).loss)
+        torch.testing.assert_close(*losses, rtol=0, atol=0)
+    assert counts[1] == 2 * counts[0] > 0
+    found = everything(again)
+    for name, tensor in everything(kept).items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_rdrop_without_dropout_is_plain_training(model: str) -> None:
+    plain, twice = learner(MODELS[model]), learner(MODELS[model], rdrop=5.0)
+    for step in (1, 2, 3):
+        losses = [one.learn(batches(2), step, 0.01).loss for one in (plain, twice)]
+        torch.testing.assert_close(*losses, rtol=0, atol=1e-10)
+    found = everything(twice)
+    for name, tensor in everything(plain).items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_rdrop_reads_a_batch_twice(model: str) -> None:
+    """With dropout of its own each time: the loss has a divergence in it, which grows with alpha."""
+    dropped = MODELS[model].model_copy(update={"dropout": 0.5})
+    losses = [float(learner(dropped, rdrop=alpha).learn(batches(1), 1, 0.01).loss) for alpha in (1e-9, 1.0, 2.0)]
+    assert losses[1] > losses[0] + 0.01
+    assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-6)
+
+
 @pytest.fixture
 def _four_threads() -> Iterator[None]:
     torch.set_num_threads(4)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nmt.batches import PAD
 from nmt.training import loss as module
-from nmt.training.loss import smoothed_cross_entropy
+from nmt.training.loss import agreeing_cross_entropy, smoothed_cross_entropy
 
 VOCAB = 7
 FEATURES = 4
@@ -125,6 +125,46 @@ def test_the_best_possible_loss_is_the_entropy_of_the_smoothed_labels() -> None:
     loss = smoothed_cross_entropy(states, weight, label, smoothing)
     assert loss.item() == pytest.approx(float(-(wanted * wanted.log()).sum()), rel=1e-12)
     assert all(float(gradient.abs().max()) < 1e-13 for gradient in torch.autograd.grad(loss, (states, weight)))
+
+
+# ---- two readings of a batch --------------------------------------------------------------------------------------
+
+
+def agreeing(states: Tensor, weight: Tensor, labels: Tensor, smoothing: float, alpha: float) -> Tensor:
+    """R-Drop as its paper writes it (2106.14448 equations 1 to 4), halved, with torch's own functions."""
+    logs = (states @ weight.T).log_softmax(-1).unflatten(0, (2, -1))[:, labels != PAD]  # (2, label, vocab)
+    divergence = sum(F.kl_div(logs[one], logs[1 - one], log_target=True, reduction="sum") for one in (0, 1)) / 2
+    likelihood = torchs(states, weight, labels.repeat(2, 1), smoothing)
+    return (likelihood + alpha * divergence) / 2
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("smoothing", "alpha"), [(0.0, 1.0), (0.1, 5.0)])
+def test_two_readings_cost_their_mean_and_how_far_they_are_apart(smoothing: float, alpha: float, device: str) -> None:
+    states, weight, labels = (tensor.to(device) for tensor in example())
+    noise = torch.randn(2, 1, 1, FEATURES, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).to(device)
+    states, weight = learnable((states + noise).flatten(0, 1), weight)
+    own, other = (function(states, weight, labels, smoothing, alpha) for function in (agreeing_cross_entropy, agreeing))
+    torch.testing.assert_close(own, other, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(loss, (states, weight)) for loss in (own, other)]
+    for mine, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_two_equal_readings_cost_what_one_does() -> None:
+    states, weight, labels = example()
+    once, twice = learnable(states, states.repeat(2, 1, 1))
+    (weight,) = learnable(weight)
+    losses = (
+        smoothed_cross_entropy(once, weight, labels, 0.1),
+        agreeing_cross_entropy(twice, weight, labels, 0.1, 5.0),
+    )
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
+    (one, by_weight), (two, by_weight_too) = (
+        torch.autograd.grad(loss, (own, weight)) for loss, own in zip(losses, (once, twice), strict=True)
+    )
+    torch.testing.assert_close(two.unflatten(0, (2, -1)).sum(0), one, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(by_weight_too, by_weight, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHING)

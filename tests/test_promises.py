@@ -27,9 +27,10 @@ from terminal import ROOT, Done, Terminal, environment, fresh
 
 import nmt
 from nmt.batches import EOS
-from nmt.config import PRESETS
 from nmt.configfile import load_config
+from nmt.evaluate import sentence_scores
 from nmt.models import build
+from nmt.presets import PRESETS
 from nmt.shortlist import Shortlist
 from nmt.training import checkpoint
 
@@ -58,7 +59,7 @@ SMALL = {
     "model.dropout": 0, "tokenizer.vocab_size": 310, "training.warmup": 20, "training.learning_rate": 0.01,
     "training.batch_tokens": 512, "training.max_steps": 2, "training.threads": 1, "training.log_every": 1,
     "training.ema": 0.9, "training.label_smoothing": 0, "training.patience": 0,
-    "search.max_length_ratio": 1.2, "search.max_length_offset": 4,
+    "search.max_length_ratio": 1.2, "search.max_length_offset": 4, "training.recipe": "none",
 }  # fmt: skip
 FAMILYLESS = {key: value for key, value in SMALL.items() if not key.startswith("model.")}
 LATER = "training.valid_every=150"
@@ -242,7 +243,12 @@ def test_held_out_corpora_are_used(world: World) -> None:
 def test_without_validation_pairs_some_are_held_out(world: World) -> None:
     done = world.train("own", "--set", "data.valid=[]").ok()
     assert re.search(r"\b6\b.* training pairs.* held out", done.error)
-    assert "294 pairs" in done.error
+    assert "left out 3 training pairs that share a side with a held-out pair" in done.error
+    assert "291 pairs" in done.error
+    held = [(world.folder / f"own/heldout.valid.{language}").read_text().splitlines() for language in ("en", "fr")]
+    train = [(world.folder / f"train.{language}").read_text().splitlines() for language in ("en", "fr")]
+    assert len(held[0]) == 6
+    assert {*zip(*held, strict=True)} < {*zip(*train, strict=True)}
 
 
 @keeps("unequal sides", "empty sides", "too long pairs", "train --bad-utf8")
@@ -757,6 +763,14 @@ def test_a_file_of_translations_is_not_overwritten(world: World) -> None:
     assert out.read_text().splitlines() == FRENCH
 
 
+@keeps("translate --workers")
+def test_several_processes_write_what_one_does(world: World) -> None:
+    world.translate("-o", "alone.fr", "test.en", "zipped.en.gz")
+    world.translate("--workers", "2", "-o", "shared.fr", "test.en", "zipped.en.gz")
+    assert (world.folder / "shared.fr").read_bytes() == (world.folder / "alone.fr").read_bytes()
+    assert not (world.folder / "shared.fr.parts").exists()
+
+
 @keeps("translate --beam-size")
 def test_a_wider_beam_finds_likelier_translations(world: World) -> None:
     greedy, wide = (
@@ -862,6 +876,45 @@ def test_translations_are_drawn(world: World) -> None:
     assert drawn("--seed", "1") != greedy
     for narrow in (("--top-k", "1"), ("--top-p", "0.000001"), ("--temperature", "0.000001")):
         assert drawn("--seed", "1", *narrow) == greedy
+
+
+@keeps("translate --mbr", "translate --candidates")
+def test_of_drawn_translations_the_one_most_like_the_others_is_chosen(world: World) -> None:
+    """Of a good model that is the right one."""
+    for metric in ("chrf", "bleu"):
+        assert world.translate("--mbr", metric, "-n", "16").lines == FRENCH
+    lists = world.records("--mbr", "chrf", "--candidates", "8", "--n-best", "8", run="early")
+    assert max(len(record["hypotheses"]) for record in lists) > 1
+    assert all(0 <= each["score"] <= 100 for record in lists for each in record["hypotheses"])
+    alone = world.translate("--mbr", "chrf", "-n", "1", "--seed", "5", run="early").lines
+    assert alone == world.translate("--sample", "--seed", "5", run="early").lines
+
+
+@keeps("translate --rerank", "translate --rerank-weight")
+def test_a_model_of_the_other_direction_re_ranks(world: World) -> None:
+    """It helps a bad model to what a wide beam holds."""
+    turned = ("train.fr", "train.en", "--max-steps", "300", "--set", "data.valid=[valid.fr, valid.en]", "--set", LATER)
+    world.train("back", *turned).ok()
+    assert world.translate("--rerank", "back").lines == FRENCH
+    wide, reference = ("-b", "20", "test.en"), (world.folder / "test.fr").read_text().splitlines()
+    plain = world.translate(*wide, run="early").lines
+    assert world.translate(*wide, "--rerank", "back", "--rerank-weight", "0", run="early").lines == plain
+    ranked = world.translate(*wide, "--rerank", "back", "--rerank-weight", "2", run="early").lines
+    chrf = [sum(sentence_scores("chrf", lines, reference)) for lines in (plain, ranked)]
+    assert chrf[0] < chrf[1]
+
+
+@keeps("ensembles", "average", "average --output", "average --last", "average --force")
+def test_several_models_are_one(world: World) -> None:
+    world.train("another", "--seed", "2", "--max-steps", "300", "--set", LATER).ok()
+    assert world.translate("-m", "another").lines == FRENCH
+    scored = world.nmt("eval", "-m", "trained", "-m", "another", "-b", "1", "--threads", "1").ok()
+    assert float(scored.out.split()[2]) > 90
+    world.nmt("average", "trained", "--last", "1", "-o", "averaged").ok()
+    assert world.translate(run="averaged").lines == FRENCH
+    assert "averaged: exists; use --force" in world.nmt("average", "early", "-o", "averaged").error
+    world.nmt("average", "early", "-o", "averaged", "--force").ok()
+    assert world.weights("averaged") == world.weights("early")
 
 
 @keeps("translate --alignments")
@@ -1088,6 +1141,107 @@ def test_trainings_are_drawn_over_one_another(world: World) -> None:
     assert "<!-- early -->" in (world.folder / "curves.svg").read_text()
 
 
+# ---- pairs out of models ------------------------------------------------------------------------------------------
+
+
+def made(world: World, command: str, *words: str, code: int = 0) -> tuple[list[str], str]:
+    """Return the pairs that a command makes, and what it tells."""
+    done = world.nmt(command, "-m", "trained", *words, "-o", "made.tsv", "--force", "--threads", "1")
+    assert (done.code, done.out) == (code, ""), done.error
+    file = world.folder / "made.tsv"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return lines, done.error
+
+
+@keeps("backtranslate", "backtranslate --model", "backtranslate --output", "backtranslate --force")
+@keeps("backtranslate --beam-size", "backtranslate --length-penalty", "backtranslate --batch-tokens")
+@keeps("backtranslate --shard", "backtranslate --block-lines", "backtranslate --threads")
+def test_text_in_one_language_becomes_pairs(world: World) -> None:
+    write(world.folder / "mono.gz", LINES)
+    expected = [f"{french}\t{line}" for french, line in zip(FRENCH, LINES, strict=True)]
+    for more in ((), ("--length-penalty", "0"), ("--batch-tokens", "64"), ("--block-lines", "2")):
+        assert made(world, "backtranslate", "mono.gz", "-b", "3", *more)[0] == expected
+    blocks = ("mono.gz", "-b", "3", "--block-lines", "1", "--shard")
+    assert made(world, "backtranslate", *blocks, "1/2")[0] == expected[::2]
+    assert made(world, "backtranslate", *blocks, "2/2")[0] == expected[1::2]
+    (world.folder / "made.tsv").write_text("kept")
+    refused = world.nmt("backtranslate", "-m", "trained", "mono.gz", "-o", "made.tsv")
+    assert (refused.code, (world.folder / "made.tsv").read_text()) == (2, "kept")
+
+
+@keeps("backtranslate --sample", "backtranslate --seed", "backtranslate --temperature", "backtranslate --top-k")
+def test_back_translations_are_drawn(world: World) -> None:
+    def drawn(*options: str) -> list[str]:
+        return made(world, "backtranslate", "-m", "early", "test.en", "--max-ratio", "inf", *options)[0]
+
+    greedy = drawn("-b", "1")
+    assert drawn() == drawn("--sample", "--seed", "1") != drawn("--seed", "2")
+    assert drawn() != greedy
+    for narrow in (("--top-k", "1"), ("--temperature", "0.000001")):
+        assert drawn(*narrow) == greedy
+
+
+@keeps("backtranslate --max-length", "backtranslate --max-ratio", "backtranslate --min-score")
+@keeps("backtranslate --round-trip", "backtranslate --min-chrf", "backtranslate --keep-copies")
+@keeps("backtranslate --keep-duplicates", "backtranslate --encoding", "backtranslate --bad-utf8")
+def test_back_translations_are_filtered(world: World) -> None:
+    (world.folder / "mono").write_bytes(f"{INPUT}{LINES[0]}\n\ncaf\xe9\n".encode("latin-1"))
+    text = ("mono", "-b", "3", "--bad-utf8", "drop")
+    usual, told = made(world, "backtranslate", *text)
+    assert usual == [f"{french}\t{line}" for french, line in zip(FRENCH, LINES, strict=True)]
+    assert "3 pairs of 6 lines; dropped: 1 blank, 1 duplicate, 1 invalid UTF-8" in told
+    assert len(made(world, "backtranslate", *text, "--keep-duplicates")[0]) == 4
+    reasons = {
+        "too long": ("--max-length", "3"),
+        "length ratio": ("--max-ratio", "1"),
+        "score": ("--min-score", "0"),
+        "round trip": ("--round-trip", "trained", "--min-chrf", "100"),
+    }
+    for reason, options in reasons.items():
+        kept, told = made(world, "backtranslate", *text, *options)
+        assert len(kept) < 3
+        assert re.search(rf"dropped: .*\d {reason}", told), told
+    assert made(world, "backtranslate", *text, "--round-trip", "trained", "--min-chrf", "0")[0] == usual
+    assert "mono:6: invalid UTF-8" in made(world, "backtranslate", *text[:-1], "error", code=3)[1]
+    (world.folder / "accents").write_bytes("The brave wolf hears the caf\xe9.\n".encode("latin-1"))
+    loose = ("accents", "-b", "1", "--max-ratio", "inf", "--keep-copies", "--encoding", "latin-1")
+    assert made(world, "backtranslate", *loose)[0][0].endswith("\tThe brave wolf hears the café.")
+
+
+@keeps("distill", "distill --model", "distill --output", "distill --force", "distill --beam-size")
+@keeps("distill --length-penalty", "distill --best-of", "distill --metric", "distill --batch-tokens", "distill --shard")
+@keeps("distill --block-lines", "distill --set", "distill --encoding", "distill --bad-utf8", "distill --threads")
+def test_a_corpus_is_translated_for_a_student(world: World) -> None:
+    references = ["Le chien.", "Le roi.", "Le boulanger."]
+    write(world.folder / "some.en", LINES)
+    write(world.folder / "some.fr", references)
+    write(world.folder / "some.tsv", [f"x\t{fr}\t{en}" for en, fr in zip(LINES, references, strict=True)])
+    expected = [f"{line}\t{french}" for french, line in zip(FRENCH, LINES, strict=True)]
+    both = ("some.en", "some.fr")
+    for more in ((), ("-b", "2"), ("--length-penalty", "0.5"), ("--batch-tokens", "64"), ("--block-lines", "2")):
+        assert made(world, "distill", *both, *more)[0] == expected
+    assert made(world, "distill", "some.tsv", "--set", "data.columns=[3, 2]")[0] == expected
+    assert made(world, "distill", *both, "--block-lines", "1", "--shard", "2/3")[0] == expected[1:2]
+    for metric in ("bleu", "chrf"):
+        shorter = made(world, "distill", *both, "--best-of", "20", "--metric", metric)[0]
+        assert sum(map(len, shorter)) != sum(map(len, expected))
+    (world.folder / "some.fr").write_bytes("\n".join(FRENCH).encode("latin-1"))
+    assert made(world, "distill", *both, "--encoding", "latin-1")[0] == expected
+    assert len(made(world, "distill", *both, "--bad-utf8", "drop")[0]) == 1
+    assert "some.fr:2: invalid UTF-8" in made(world, "distill", *both, code=3)[1]
+
+
+@keeps("backtranslate --device", "backtranslate --precision", "distill --device", "distill --precision")
+@pytest.mark.parametrize("command", ["backtranslate", "distill"])
+def test_where_and_how_pairs_are_made(world: World, command: str) -> None:
+    how = ("test.en", "-b", "2") if command == "backtranslate" else ("test.en", "test.fr", "-b", "2")
+    usual = made(world, command, *how)[0]
+    assert usual == made(world, command, *how, "--device", "cpu", "--precision", "fp32")[0]
+    assert "cuda:7: not on this machine" in made(world, command, *how, "--device", "cuda:7", code=2)[1]
+    assert "for GPUs only" in made(world, command, *how, "--precision", "fp16", code=2)[1]
+
+
 # ---- elsewhere --------------------------------------------------------------------------------------------------
 
 
@@ -1123,11 +1277,14 @@ COMMANDS = (
     "translate",
     "eval",
     "compare",
+    "average",
     "attention",
     "curves",
     "info",
     "bench",
     "export",
+    "backtranslate",
+    "distill",
     "tokenizer train",
     "tokenizer encode",
     "tokenizer decode",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from nmt.config import PRESETS, SECTIONS, Config
+from nmt.config import SECTIONS, Config
 from nmt.configfile import build_config, load_config
+from nmt.presets import PRESETS
 from nmt.reference import reference
 
 FILE = Path(__file__).parents[1] / "configs" / "reference.yaml"

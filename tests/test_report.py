@@ -19,10 +19,10 @@ from corpora import invented
 from sacrebleu import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
 
-from nmt.evaluate import Task
 from nmt.inspect.report import Background, Frequencies, Report, System, build_report
 from nmt.inspect.sentences import Span, differences
 from nmt.inspect.tables import as_text, breakdown_table, score_table
+from nmt.testset import Task
 
 LINES = 60
 SOURCES, REFERENCE = ([*side] for side in zip(*invented(LINES), strict=True))

@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from nmt.evaluate import Task
 from nmt.inspect.html import element, join, markup, table
 from nmt.inspect.model import Facts
 from nmt.inspect.plots import Curve, curves, intervals
 from nmt.inspect.plots import Span as Interval
 from nmt.inspect.report import Background, System, build_report
 from nmt.inspect.reportpage import report_page
+from nmt.testset import Task
 
 EVIL = '<script>alert("x")</script> & \'"><img src=x onerror=alert(1)>'
 VOID = {"meta", "img", "br"}

@@ -98,3 +98,27 @@ def test_a_second_signal_ends_the_process_at_once(number: signal.Signals) -> Non
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout == "still here\n"
     assert ended.returncode == -number
+
+
+def test_a_signal_that_is_taken_is_the_callers() -> None:
+    with Interrupt() as interrupt:
+        with interrupt.deferred():
+            assert interrupt.taken() == 0
+            send(signal.SIGTERM)
+            assert interrupt.taken() == signal.SIGTERM
+            assert interrupt.taken() == 0
+        with interrupt.deferred():
+            pass
+
+
+def test_a_process_that_ends_obeys_no_signal() -> None:
+    with Interrupt() as interrupt, interrupt.deferred():
+        send(signal.SIGTERM)
+        interrupt.ignore()
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        assert signal.getsignal(number) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -15,7 +15,6 @@ import nmt
 
 TEST = 100  # sequences, none of them in the training set
 ENOUGH = {"copy": 98, "sort": 97}  # of them right
-LEARNT = 95  # of them right, by every model of the family
 TASKS = {"copy": list, "sort": sorted}
 LIGHT: dict[str, Setting] = {
     "tokenizer.type": "word", "tokenizer.vocab_size": "auto", "tokenizer.sampling": 0,
@@ -23,7 +22,9 @@ LIGHT: dict[str, Setting] = {
     "training.label_smoothing": 0.1, "training.log_every": 50, "training.ema": 0.95,
     "search.max_length_ratio": 2.0, "search.max_length_offset": 2,
 }  # fmt: skip
-PATIENT: dict[str, Setting] = {"model.dim": 96, "training.learning_rate": 3e-3}
+# Of so few words smoothing takes more from the right one than the weaker models can spare.
+PATIENT: dict[str, Setting] = {"model.dim": 96, "training.label_smoothing": 0}
+RATES: dict[Setting, Setting] = {"rnn": 3e-3, "transformer": 1e-3}  # of patient trainings
 
 
 class Size(NamedTuple):
@@ -35,7 +36,7 @@ class Size(NamedTuple):
 
 
 SMALL = Size("12345678", 3, 200)
-THOROUGH = Size("0123456789", 3, 800)
+THOROUGH = {"copy": Size("0123456789", 4, 700), "sort": Size("0123456789", 4, 1000)}
 MOST = 4000  # sequences to train on
 
 
@@ -67,7 +68,9 @@ def test_a_few_digits_are_soon_learnt(model: str, task: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_learns_it(model: str, task: str, tmp_path: Path) -> None:
-    assert right(tmp_path, task, {**MODELS[model], **PATIENT}, THOROUGH) >= LEARNT
+    rate = RATES[MODELS[model]["model.type"]]
+    patient = {**MODELS[model], **PATIENT, "training.learning_rate": rate}
+    assert right(tmp_path, task, patient, THOROUGH[task]) >= ENOUGH[task]
 
 
 def test_without_training_nothing_comes_out_right(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from nmt.corpus import Pair, ParallelCorpus
 from nmt.device import Compute
 from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import DivergedError
-from nmt.models import build
+from nmt.models import Model, build
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.training.progress import Progress
@@ -70,7 +70,7 @@ class Measured(Validator):
     def __init__(self, scores: Sequence[float], alike: float = 0.0) -> None:
         self.scores, self.alike, self.seconds = cycle(scores), alike, 0.0
 
-    def run(self) -> Result:
+    def run(self, model: Model) -> Result:
         value = next(self.scores)
         return Result({"loss": 50.0 - value, "bleu": value, "chrf": value + 1}, (), self.alike, 0.0)
 
@@ -275,8 +275,9 @@ def test_translations_that_are_all_alike_are_told(share: float, is_told: bool, t
 )
 def test_translations_are_compared(answers: str, alike: float, trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same source they are expected to be alike; of a few sources they are by chance."""
-    validator = trainer({"training.valid_lines": 50}).validator
+    trained = trainer({"training.valid_lines": 50})
+    validator = trained.validator
     validator.pairs = [(f"{number}", "x") for number, _ in enumerate(answers)] + [("0", "x")] * 5
     validator.encoded = validator.encoded[:2]
     monkeypatch.setattr(Translator, "translate", lambda self, lines, options: [*answers, *answers[0] * 5])
-    assert validator.run().alike == pytest.approx(alike)
+    assert validator.run(trained.parts.model).alike == pytest.approx(alike)

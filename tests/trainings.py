@@ -22,7 +22,8 @@ import torch
 
 from nmt.config import Config
 from nmt.configfile import load_config
-from nmt.training.run import Request, train
+from nmt.training.prepare import Request
+from nmt.training.run import train
 
 ROOT = Path(__file__).parents[1]
 CACHE = Path(tempfile.mkdtemp(prefix="nmt-tests-"))
@@ -38,7 +39,7 @@ TINY: dict[str, Setting] = {
     "training.batch_tokens": 96, "training.learning_rate": 0.01, "training.warmup": 4, "training.ema": 0.9,
     "training.max_steps": 12, "training.valid_every": 4, "training.valid_lines": 4, "training.save_every": 3,
     "training.log_every": 1, "training.patience": 0, "training.metric": "loss", "training.threads": 1,
-    "training.device": "cpu",
+    "training.device": "cpu", "training.recipe": "none",
     "search.beam_size": 2, "search.max_length_ratio": 0.5, "search.max_length_offset": 3,
 }  # fmt: skip
 # Of the other family, with all that is different in it.

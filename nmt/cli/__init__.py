@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,9 +14,12 @@ import typer
 
 from nmt import __version__
 from nmt.cli.attention import attention
+from nmt.cli.average import average
+from nmt.cli.backtranslate import backtranslate
 from nmt.cli.bench import bench
 from nmt.cli.compare import compare
 from nmt.cli.curves import curves
+from nmt.cli.distill import distill
 from nmt.cli.embeddings import app as embeddings
 from nmt.cli.eval import eval_
 from nmt.cli.export import export
@@ -24,6 +28,7 @@ from nmt.cli.tokenizer import app as tokenizer
 from nmt.cli.train import train
 from nmt.cli.translate import translate
 from nmt.errors import NmtError
+from nmt.ranks import rank
 from nmt.training.signals import Interrupted
 
 GROUPS = {"tokenizer": tokenizer, "embeddings": embeddings}  # commands with commands of their own
@@ -39,11 +44,14 @@ app.command("train")(train)
 app.command("translate")(translate)
 app.command("eval")(eval_)
 app.command("compare")(compare)
+app.command("average")(average)
 app.command("attention")(attention)
 app.command("curves")(curves)
 app.command("info")(info)
 app.command("bench")(bench)
 app.command("export")(export)
+app.command("backtranslate")(backtranslate)
+app.command("distill")(distill)
 for _name, _group in GROUPS.items():
     app.add_typer(_group, name=_name)
 
@@ -75,6 +83,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = app(args=words, prog_name="nmt", standalone_mode=False)
     except Interrupted as leaving:
+        if rank().size > 1:
+            print(_numbered(f"{_command(words)}: ", "interrupted", leaving.exit_code), file=sys.stderr)
         return leaving.exit_code
     except KeyboardInterrupt:
         return 130
@@ -125,8 +135,19 @@ def _report(name: str, error: Exception) -> int:
         code, text = 5, f"{error.filename or 'output'}: {error.strerror}; free the resource and run it again"
     else:
         code, text = 1, f"{type(error).__name__}: {error}; a bug in nmt: NMT_DEBUG=1 shows where, please report it"
-    print(f"{name}: error: {' '.join(text.split())}", file=sys.stderr)
+    print(_numbered(f"{name}: error: ", " ".join(text.split()), code), file=sys.stderr)
     return code
+
+
+def _numbered(name: str, text: str, code: int) -> str:
+    """Return a message with the rank of this process and its exit code, if it is one of several.
+
+    torchrun ends with 1 whatever its processes end with.
+    """
+    own = rank()
+    if own.size == 1:
+        return f"{name}{text}"
+    return f"{name}rank {own.rank} on {socket.gethostname()}: {text} (exit code {code})"
 
 
 def _usage(message: str, name: str) -> str:

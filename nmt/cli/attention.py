@@ -59,7 +59,7 @@ def attention(
     """Show what a model looks at while it translates a SENTENCE or the lines of stdin."""
     path = shared.find_model(model, say)
     form, given = _form(output), _given(target, n_best)
-    flags = {"beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "sample": False}
+    flags = {"beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "sample": False, "mbr": "none"}
     search = search_options(path, flags)
     with _open(output, force=force) as writer:
         lines = _lines(sentence)

@@ -12,7 +12,8 @@ import typer
 from nmt.cli import options as shared
 from nmt.cli.pages import opened, write_page
 from nmt.errors import DataError, ModelError, OptionError
-from nmt.evaluate import Task, check_counts, checked_tokenizer, model_language, own_task, read_task, tokenized_lines
+from nmt.evaluate import check_counts, checked_tokenizer, tokenized_lines
+from nmt.testset import Task, model_language, own_task, read_task
 
 if TYPE_CHECKING:
     from nmt.config import DataConfig
@@ -114,7 +115,7 @@ def _task(source: Path | None, references: Sequence[Path], models: Mapping[str, 
         lines, language = task.lines if source else [], next(iter(spoken.values()), "")
         return task._replace(lines=lines, target_lang=language or task.target_lang)
     first, data = next(iter(models.items()))
-    task = own_task(data)
+    task = own_task(data, shared.run_of(Path(first)))
     say(f"test set {task.name}, of {first}")
     return task._replace(target_lang=spoken[first])
 

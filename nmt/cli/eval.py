@@ -14,19 +14,8 @@ from nmt.cli import options as shared
 from nmt.cli.pages import opened, write_page
 from nmt.cli.translate import Size
 from nmt.errors import OptionError
-from nmt.evaluate import (
-    METRICS,
-    Metric,
-    Score,
-    Task,
-    check_counts,
-    checked_tokenizer,
-    model_language,
-    own_task,
-    read_task,
-    score,
-    tokenized_lines,
-)
+from nmt.evaluate import METRICS, Metric, Score, check_counts, checked_tokenizer, score, tokenized_lines
+from nmt.testset import Task, model_language, own_task, read_task
 
 if TYPE_CHECKING:
     from nmt.config import SearchConfig
@@ -87,7 +76,7 @@ class Judge(NamedTuple):
 class Job(NamedTuple):
     """A model and what it is scored on."""
 
-    path: Path
+    path: Path  # of an ensemble that of its first member
     translator: Translator
     search: SearchConfig
     task: Task
@@ -98,7 +87,7 @@ def eval_(
     bleu: Annotated[bool, typer.Option("--bleu", help="BLEU; the default when no metric is named.")] = False,
     chrf: Annotated[bool, typer.Option("--chrf", help="chrF2.")] = False,
     ter: Annotated[bool, typer.Option("--ter", help="TER, edits per 100 words: lower is better.")] = False,
-    model: shared.Model = None,
+    model: shared.Models = None,
     source: File = None,
     hypothesis: Given = None,
     reference: Files = None,
@@ -135,20 +124,20 @@ def eval_(
         return
     if widths and beam_size:
         raise OptionError(f"--beam-size {beam_size}: --beams names the widths already; give one of the two")
-    path = shared.find_model(model, say)
-    picture = _picture(output or path / "beams.png") if widths else None
+    paths = shared.find_models(model, say, alone=f"--report {report}" if report else "")
+    picture = _picture(output or paths[0] / "beams.png") if widths else None
 
     shared.load_torch()  # only now that the options and the files are right
     from nmt.translate import Translator
 
-    translator = Translator.load(path, device=device, precision=precision, threads=threads, fork=True)
+    translator = Translator.load(paths, device=device, precision=precision, threads=threads, fork=True)
     data, search = translator.config.data, translator.config.search
-    if not (task or data.test) and data.valid:
-        say("note: the model's config has no test corpus; this is its validation corpus")
-    task = task or own_task(data)
+    task = task or own_task(data, shared.run_of(paths[0]))
+    if task.note:
+        say(f"note: {task.note}")
     search = search.model_copy(update={k: v for k, v in changes.items() if v is not None} | {"n_best": 1})
     search = translator.fill_device(search) if batch_tokens == "auto" else search
-    job = Job(path, translator, search, task._replace(target_lang=model_language(data) or task.target_lang), judge)
+    job = Job(paths[0], translator, search, task._replace(target_lang=model_language(data) or task.target_lang), judge)
     judge.check(job.task)
     if picture:
         _sweep(job, widths, picture)
@@ -178,7 +167,8 @@ def _refuse(options: Mapping[str, object]) -> None:
     """Refuse what only means something where a model translates."""
     for name, value in options.items():
         if value is not None:
-            raise OptionError(f"{name} {value}: --hypothesis is scored as it is, with no model; leave one of them out")
+            given = " ".join(value) if isinstance(value, list) else value
+            raise OptionError(f"{name} {given}: --hypothesis is scored as it is, with no model; leave one of them out")
 
 
 def _score_model(job: Job, output: Path | None, report: Path | None, *, force: bool) -> None:

@@ -7,13 +7,13 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from nmt.errors import ModelError
+from nmt.errors import ModelError, OptionError
 
 RUNS, MANIFEST = Path("runs"), "MANIFEST.json"
 
@@ -27,6 +27,15 @@ def _check_device(value: str) -> str:
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="MODEL", help="Run or checkpoint folder.  [default: $NMT_MODEL, newest run]"),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Run or checkpoint folder; again: an ensemble.  [default: $NMT_MODEL, newest run]",
+    ),
 ]
 Device = Annotated[str, typer.Option(callback=_check_device, help="auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[
@@ -60,6 +69,13 @@ def find_model(option: str | None, say: Callable[[str], None]) -> Path:
         path = finished[-1].parent
     say(f"model {path}")
     return path
+
+
+def find_models(options: Sequence[str] | None, say: Callable[[str], None], *, alone: str = "") -> list[Path]:
+    """Return the models of an ensemble, or the one that is meant; `alone` is an option that takes no ensemble."""
+    if alone and options and len(options) > 1:
+        raise OptionError(f"{alone}: takes one model, and {len(options)} are named; leave one -m")
+    return [find_model(option, say) for option in options] if options else [find_model(None, say)]
 
 
 def existing(name: str, where: str) -> Path:

@@ -28,6 +28,8 @@ Preset = Annotated[
     typer.Option(help="Shape of the model."),
 ]
 
+BadUtf8 = Annotated[Literal["error", "replace", "drop"], typer.Option(help="What undecodable bytes do.")]
+
 
 def train(
     what: What = None,
@@ -59,7 +61,7 @@ def train(
         Literal["error", "replace", "drop"] | None, typer.Option(help="What undecodable bytes do.")
     ] = None,
 ) -> None:
-    """Train a tokenizer and a model. The same command again resumes; a finished run says so."""
+    """Train a tokenizer and a model; what is not set, a recipe chooses for corpora. The same command again resumes."""
     words = list(what or [])
     flags: dict[str, Any] = {
         "data.valid": valid, "data.test": test, "data.source_lang": source_lang, "data.target_lang": target_lang,
@@ -69,6 +71,9 @@ def train(
         "training.precision": precision, "training.threads": threads, "training.seed": seed,
     }  # fmt: skip
     config_path, run = _choose(words, flags)
+    if what and "data.train" in flags and start_from is None:
+        given = any(setting.startswith("training.recipe=") for setting in settings or ())
+        flags["training.recipe"] = None if given else "auto"
     from nmt.configfile import load_config
 
     config = load_config(config_path, settings or (), flags)
@@ -78,7 +83,8 @@ def train(
         raise OptionError(f"{config_path or 'config'}: data.train names no corpus; give one")
 
     shared.load_torch(products=16)  # batches have shapes of their own: only within a step they are needed again
-    from nmt.training.run import Request, train, with_model_of
+    from nmt.training.prepare import Request, with_model_of
+    from nmt.training.run import train
 
     if start_from is not None:
         config = with_model_of(config, start_from)

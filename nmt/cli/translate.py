@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from nmt.cli import options as shared
+from nmt.cli import sharing
 from nmt.errors import DataError, ModelError, OptionError
+from nmt.ranks import rank
 
 if TYPE_CHECKING:
+    from nmt import stream
     from nmt.config import SearchConfig
     from nmt.output import Writer
+    from nmt.translate import Translator
 
 
 def _check_size(value: str) -> str:
@@ -46,6 +50,14 @@ TopK = Annotated[int | None, typer.Option("--top-k", min=0, help="Draw from the 
 TopP = Annotated[float | None, typer.Option("--top-p", min=1e-9, max=1, help="Draw from the likeliest of this mass.")]
 Heat = Annotated[float | None, typer.Option("--temperature", min=1e-9, help="Divides the logits before drawing.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of drawing.")]
+Mbr = Annotated[
+    Literal["chrf", "bleu"] | None, typer.Option("--mbr", help="Draw translations and choose what is most like them.")
+]
+Drawn = Annotated[int | None, typer.Option("-n", "--candidates", min=1, help="How many --mbr draws.  [default: 32]")]
+Rerank = Annotated[
+    str | None, typer.Option("--rerank", metavar="MODEL", help="Of the other direction: re-ranks what a beam holds.")
+]
+Weight = Annotated[float | None, typer.Option("--rerank-weight", min=0, help="Of --rerank in the score; 0: none.")]
 Likely = Annotated[bool, typer.Option("--shortlist", help="Look at likely words only: faster, all but the same.")]
 Scores = Annotated[bool, typer.Option("--scores", help="Add the score of each translation.")]
 Alignments = Annotated[bool, typer.Option("--alignments", help="Add word alignments, source-target, from 0.")]
@@ -58,7 +70,7 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No notes and no warn
 
 def translate(
     files: Files = None,
-    model: shared.Model = None,
+    model: shared.Models = None,
     output: Output = None,
     force: Force = False,
     beam_size: Beam = None,
@@ -75,6 +87,10 @@ def translate(
     top_p: TopP = None,
     temperature: Heat = None,
     seed: Seed = None,
+    mbr: Mbr = None,
+    candidates: Drawn = None,
+    rerank: Rerank = None,
+    rerank_weight: Weight = None,
     shortlist: Likely = False,
     scores: Scores = False,
     alignments: Alignments = False,
@@ -87,39 +103,43 @@ def translate(
     device: shared.Device = "auto",
     precision: shared.Precision = "auto",
     threads: shared.Threads = 0,
+    workers: sharing.Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Translate lines from FILEs or stdin to stdout: one line out for each line in."""
     say = shared.speaker("translate", quiet=quiet)
-    path = shared.find_model(model, say)
+    paths = shared.find_models(model, shared.speaker("translate", quiet=quiet or rank().rank > 0))
     flags = {
         "beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "min_length": min_length,
         "max_length_ratio": max_length_ratio, "max_length_offset": max_length_offset, "sample": sample or None,
         "no_repeat_ngram": no_repeat_ngram, "top_k": top_k, "top_p": top_p, "temperature": temperature, "seed": seed,
-        "batch_tokens": None if batch_tokens == "auto" else int(batch_tokens),
+        "mbr": mbr, "candidates": candidates, "rerank_weight": rerank_weight,
     }  # fmt: skip
-    search = search_options(path, flags)
-    sources = _checked(files or [Path("-")], say)
-    with _as_filter(), _open(output, sources, force=force, unbuffered=unbuffered) as writer:
-        shared.load_torch()  # only when the options are right
-        from nmt.stream import Job, TextOptions, Translator, translate_files
+    search = search_options(paths[0], flags, rerank)
+    ends = sharing.Ends(_checked(files or [Path("-")], say), output, force, unbuffered)
+    how = {"models": [*paths, rerank and Path(rerank)], "precision": precision, "shortlist": shortlist}
+    with _as_filter(), _open(ends, workers, how, say) as through:
+        on = {"device": device, "precision": precision, "threads": threads, "shortlist": shortlist}
+        translator = _load(paths, rerank, on)
+        from nmt.stream import Job, TextOptions
 
-        translator = Translator.load(
-            path, device=device, precision=precision, threads=threads, shortlist=shortlist, fork=True
-        )
-        search = translator.fill_device(search) if batch_tokens == "auto" else search
+        search = filled(search, translator, batch_tokens)
         job = Job(search, TextOptions(encoding, bad_utf8, max_line_bytes), format_, scores, alignments, prefix)
-        try:
-            done = translate_files(translator, sources, writer, job, lambda text: say(f"warning: {text}"))
-        except KeyboardInterrupt:
-            say(f"interrupted after {writer.lines} lines")
-            raise
-    if stats:
+        done = through(translator, job)
+    if stats and done:
         print(f"nmt translate: {done}", file=sys.stderr)
 
 
-def search_options(path: Path, flags: Mapping[str, object]) -> SearchConfig:
-    """Return the search options of the model's run, changed by the flags that were given."""
+def _load(paths: Sequence[Path], rerank: str | None, options: Mapping[str, Any]) -> Translator:
+    """Return what translates; torch is loaded only now, when all options are right."""
+    shared.load_torch()
+    from nmt.translate import Translator
+
+    return Translator.load(paths, rerank=rerank, fork=True, **options)
+
+
+def search_options(path: Path, flags: Mapping[str, object], rerank: str | None = None) -> SearchConfig:
+    """Return the search options of the model's run, changed by the flags that were given, once they go together."""
     from nmt.configfile import load_config
 
     file = shared.run_of(path) / "config.yaml"
@@ -127,7 +147,24 @@ def search_options(path: Path, flags: Mapping[str, object]) -> SearchConfig:
         load_config(file)
     except (OptionError, DataError) as error:
         raise ModelError(f"{error} (this is not as nmt train wrote it)") from error
-    return load_config(file, flags={f"search.{key}": value for key, value in flags.items()}).search
+    search = load_config(file, flags={f"search.{key}": value for key, value in flags.items()}).search
+    if flags.get("candidates") and search.mbr == "none":
+        what = f"--candidates {flags['candidates']}: is how many translations --mbr chooses from"
+        raise OptionError(f"{what}; add --mbr chrf, or give --n-best in its place")
+    if rerank is None and flags.get("rerank_weight") is not None:
+        raise OptionError(f"--rerank-weight {flags['rerank_weight']}: weighs the model of --rerank; name one, too")
+    if rerank is not None:
+        shared.existing(rerank, "--rerank")
+        if search.sample or search.mbr != "none":
+            raise OptionError(f"--rerank {rerank}: re-ranks what a beam holds; leave out --sample and --mbr")
+    return search
+
+
+def filled(search: SearchConfig, translator: Translator, batch_tokens: str) -> SearchConfig:
+    """Return the options with batches of the size that was asked for, or that the device is filled by."""
+    if batch_tokens == "auto":
+        return translator.fill_device(search)
+    return search.model_copy(update={"batch_tokens": int(batch_tokens)})
 
 
 def _checked(sources: Sequence[Path], say: Callable[[str], None]) -> Sequence[Path]:
@@ -145,15 +182,35 @@ def _checked(sources: Sequence[Path], say: Callable[[str], None]) -> Sequence[Pa
     return sources
 
 
+@contextmanager
 def _open(
-    output: Path | None, sources: Sequence[Path], *, force: bool, unbuffered: bool
-) -> AbstractContextManager[Writer]:
+    ends: sharing.Ends, workers: int | None, how: Mapping[str, Any], say: Callable[[str], None]
+) -> Iterator[sharing.Through]:
+    """Give what translates all there is, alone or as one of several processes."""
     from nmt.output import Writer, open_output, standard_output
 
-    inputs = [0 if str(path) == "-" else path for path in sources]
-    if output is None:
-        return nullcontext(Writer(standard_output(inputs), "stdout", unbuffered=unbuffered))
-    return open_output(output, inputs, force=force, unbuffered=unbuffered)
+    if sharing.is_shared(ends.output, workers):
+        with sharing.opened(ends, workers, how, say) as through:
+            yield through
+        return
+    inputs = [0 if str(path) == "-" else path for path in ends.sources]
+    opened: AbstractContextManager[Writer]
+    if ends.output is None:
+        opened = nullcontext(Writer(standard_output(inputs), "stdout", unbuffered=ends.unbuffered))
+    else:
+        opened = open_output(ends.output, inputs, force=ends.force, unbuffered=ends.unbuffered)
+    with opened as writer:
+
+        def alone(translator: Translator, job: stream.Job) -> stream.Stats:
+            from nmt.stream import translate_files
+
+            try:
+                return translate_files(translator, ends.sources, writer, job, lambda text: say(f"warning: {text}"))
+            except KeyboardInterrupt:
+                say(f"interrupted after {writer.lines} lines")
+                raise
+
+        yield alone
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from nmt.evaluate import Score
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nmt.translate import Translation
+    from nmt.translation import Translation
 
 Translate = Callable[[Sequence[str], SearchConfig], Sequence["Translation"]]
 Judge = Callable[[Sequence[str]], list[Score]]

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from nmt.evaluate import Task, reported_metrics
+from nmt.evaluate import reported_metrics
 from nmt.inspect.breakdown import KINDS, Group, by_content, by_length, by_rarest_word, copied
 from nmt.inspect.scoring import Interval, Scorer
 from nmt.inspect.sentences import Choice, Outputs, choose
 from nmt.inspect.significance import PairedTest, paired_tests
 from nmt.inspect.symptoms import SYMPTOMS, Line
+from nmt.testset import Task
 
 if TYPE_CHECKING:
     from nmt.inspect.model import Facts

@@ -8,8 +8,8 @@ from difflib import SequenceMatcher
 from statistics import fmean
 from typing import NamedTuple
 
-from nmt.evaluate import Task
 from nmt.inspect.breakdown import TOKEN
+from nmt.testset import Task
 
 SHOWN = 8  # under each heading
 

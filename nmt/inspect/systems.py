@@ -45,7 +45,7 @@ def training_words(path: Path, config: DataConfig, sources: Sequence[str]) -> Ba
         return Background(notes=["Frequencies of words: the model's config names no training corpus."])
     name = ", ".join(config.train)
     try:
-        corpus = ParallelCorpus(config.train, config)
+        corpus = ParallelCorpus(config.train, config, is_cleaned=config.clean)
         if corpus.fingerprints() != load_fingerprints(run_folder(path)):
             return Background(notes=[f"Frequencies of words: {name} has changed since the training."])
         wanted = {word for line in sources for word in words(line)}

@@ -8,17 +8,17 @@ from typing import Any, cast
 from torch import nn
 
 from nmt.config import ModelConfig
-from nmt.models.interface import Seq2Seq
+from nmt.models.interface import Trainable
 from nmt.models.recurrent import Recurrent
 from nmt.models.transformer import Transformer
 from nmt.models.weights import Vocabularies
 
 
-class Model(nn.Module, Seq2Seq[Any, Any]):
+class Model(nn.Module, Trainable[Any, Any]):
     """The type of what `build` returns: a module, and all that search and training ask for."""
 
 
-MODELS: dict[str, Callable[[Any, Vocabularies], Seq2Seq[Any, Any]]] = {"transformer": Transformer, "rnn": Recurrent}
+MODELS: dict[str, Callable[[Any, Vocabularies], Trainable[Any, Any]]] = {"transformer": Transformer, "rnn": Recurrent}
 
 
 def build(config: ModelConfig, source_vocab: int, target_vocab: int, *, shared: bool) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -31,6 +31,22 @@ def drawing(seed: int) -> Iterator[None]:
         _own.generator = None
 
 
+def again() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return what to compute layers in now, and again in the backward pass, where the same has to be dropped."""
+    generator = _own.generator
+    return nullcontext(), nullcontext() if generator is None else _from(generator.get_state())
+
+
+@contextmanager
+def _from(state: Tensor) -> Iterator[None]:
+    usual, _own.generator = _own.generator, torch.Generator()
+    _own.generator.set_state(state)
+    try:
+        yield
+    finally:
+        _own.generator = usual
+
+
 class Dropout(nn.Module):
     """Sets features to zero with a chance, in training only, and scales the others up (Srivastava et al. 2014).
 
@@ -45,6 +61,16 @@ class Dropout(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return a tensor of the shape of `inputs`."""
         return dropout(inputs, self.chance) if self.training else inputs
+
+
+class WordDropout(Dropout):
+    """Sets all features of a word to zero with a chance, in training only (Gal and Ghahramani, arXiv 1512.05287)."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return a tensor of the shape of `inputs` (batch, time, features)."""
+        if not self.training or not self.chance:
+            return inputs
+        return inputs * dropout(torch.ones_like(inputs[..., :1]), self.chance)
 
 
 def dropout(inputs: Tensor, chance: float) -> Tensor:

@@ -37,19 +37,10 @@ class Cache(NamedTuple):
 
 
 class Seq2Seq(Protocol[Memory, State]):
-    """An encoder-decoder over token ids."""
+    """An encoder-decoder over token ids, or several that agree on one: all that search asks for."""
 
     def __call__(self, source: Padded, target: Tensor) -> Tensor:
         """Teacher forcing: logits (batch, time, vocab) for target inputs (batch, time) that begin with BOS."""
-        ...
-
-    def states(self, source: Padded, target: Tensor) -> Tensor:
-        """Teacher forcing up to the output layer: what it reads, (batch, time, features)."""
-        ...
-
-    @property
-    def output(self) -> nn.Linear:
-        """The output layer, without bias: logits are what it makes of `states`."""
         ...
 
     def encode(self, source: Padded) -> Memory:
@@ -70,6 +61,21 @@ class Seq2Seq(Protocol[Memory, State]):
         Keys are "cross", "encoder", "decoder" for the Transformer, "cross" alone (one layer, one head) for the
         recurrent models, none for a model without attention.
         """
+        ...
+
+
+class Trainable(Seq2Seq[Memory, State], Protocol[Memory, State]):
+    """One encoder-decoder, whose loss training computes without all logits at once."""
+
+    recomputes: bool  # layers in the backward pass, instead of keeping what is inside them: slower, in less memory
+
+    def states(self, source: Padded, target: Tensor) -> Tensor:
+        """Teacher forcing up to the output layer: what it reads, (batch, time, features)."""
+        ...
+
+    @property
+    def output(self) -> nn.Linear:
+        """The output layer, without bias: logits are what it makes of `states`."""
         ...
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nmt.batches import Padded
 from nmt.config import RecurrentConfig
 from nmt.models.attention import ATTENTIONS, Lookup
-from nmt.models.dropout import Dropout
+from nmt.models.dropout import Dropout, WordDropout
 from nmt.models.interface import source_mask
 from nmt.models.recurrence import CELLS, Cut, Encoder, Hidden, Stack
 from nmt.models.weights import Embeddings, Vocabularies, linear
@@ -221,8 +221,9 @@ class Recurrent(nn.Module):
     def __init__(self, config: RecurrentConfig, vocabularies: Vocabularies) -> None:
         super().__init__()
         self.config = config
+        self.recomputes = False  # and never does: what is large is not inside layers
         self.embeddings = Embeddings(vocabularies, config.embedding, is_tied=config.tie_embeddings)
-        self.dropout = Dropout(config.dropout)
+        self.word_dropout, self.dropout = WordDropout(config.word_dropout), Dropout(config.dropout)
         self.encoder = Encoder(config)
         self.decoder = DECODERS[config.attention, config.input_feeding](config)
         # Bahdanau starts from where reading backwards ended, A.2.2; the others from where both directions did.
@@ -247,7 +248,7 @@ class Recurrent(nn.Module):
 
     def encode(self, source: Padded) -> RecurrentMemory:
         """Read the source; keys of attention are projected here, once per sentence."""
-        embedded = self.dropout(self.embeddings.source(source.ids))
+        embedded = self._embed(self.embeddings.source, source.ids)
         lengths = source.lengths.to(source.ids.device, non_blocking=True)
         outputs, last, first = self.encoder(embedded, lengths)
         initial: Tensor = self.initial(first if self.is_first_only else torch.cat((last, first), dim=-1))
@@ -263,7 +264,7 @@ class Recurrent(nn.Module):
 
     def step(self, tokens: Tensor, state: RecurrentState, memory: RecurrentMemory) -> tuple[Tensor, RecurrentState]:
         """Return logits (batch, beam, vocab) and the next state."""
-        embedded = self.dropout(self.embeddings.target(tokens))
+        embedded = self._embed(self.embeddings.target, tokens)
         cut = self.decoder.stack.cut(embedded.shape[-1])
         moment, after = self.decoder.step(cut, cut.gates(embedded), state, memory)
         logits: Tensor = self.output(self._features(embedded, moment))
@@ -276,8 +277,12 @@ class Recurrent(nn.Module):
 
     def _decode(self, source: Padded, target: Tensor) -> tuple[Tensor, Moment]:
         memory = self.encode(source)
-        embedded = self.dropout(self.embeddings.target(target))
+        embedded = self._embed(self.embeddings.target, target)
         return embedded, self.decoder.whole(embedded, self.start(memory, 1, target.shape[1]), memory)
+
+    def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.dropout(self.word_dropout(table(ids)))
+        return embedded
 
     def _features(self, embedded: Tensor, moment: Moment) -> Tensor:
         features: Tensor = self.dropout(self.decoder.features(embedded, moment))

@@ -8,16 +8,17 @@ written; so reordering the beam costs one gather of small integers, whatever the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nmt.batches import Padded
 from nmt.config import TransformerConfig
 from nmt.models.attention import Mask, Pairs, causal_mask, mask
-from nmt.models.dropout import Dropout
+from nmt.models.dropout import Dropout, WordDropout, again
 from nmt.models.interface import Cache, source_mask
 from nmt.models.layers import DecoderLayer, EncoderLayer, Maps, Slots, Surroundings
 from nmt.models.positions import POSITIONS, Rotation
@@ -47,9 +48,10 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig, vocabularies: Vocabularies) -> None:
         super().__init__()
         self.config = config
+        self.recomputes = False
         self.embeddings = Embeddings(vocabularies, config.dim, is_tied=config.tie_embeddings)
         self.positions = POSITIONS[config.positions](config)
-        self.dropout = Dropout(config.dropout)
+        self.word_dropout, self.dropout = WordDropout(config.word_dropout), Dropout(config.dropout)
         encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.encoder = cast("Sequence[EncoderLayer]", encoder)
@@ -116,7 +118,7 @@ class Transformer(nn.Module):
         visible = source_mask(source)[:, None]
         around = Surroundings(mask(visible, self.config.heads, hidden.dtype), rotation, maps and maps.encoder)
         for layer in self.encoder:
-            hidden = layer(hidden, around)
+            hidden = self._run(layer, hidden, around)
         encoded = self.encoder_norm(hidden)
         return TransformerMemory(tuple(layer.cross.pairs(encoded) for layer in self.decoder), around.mask.additive)
 
@@ -127,13 +129,21 @@ class Transformer(nn.Module):
         source = Mask(memory.additive)
         around = Surroundings(causal_mask(length, hidden), rotation, maps and maps.decoder, maps and maps.cross)
         for layer, pairs in zip(self.decoder, memory.pairs, strict=True):
-            hidden = layer(hidden, pairs, source, around)
+            hidden = self._run(layer, hidden, pairs, source, around)
         states: Tensor = self.decoder_norm(hidden)
         return states
 
+    def _run(self, layer: nn.Module, *inputs: Any) -> Tensor:
+        hidden: Tensor
+        if self.recomputes and self.training:
+            hidden = checkpoint(layer, *inputs, use_reentrant=False, context_fn=again)
+        else:
+            hidden = layer(*inputs)
+        return hidden
+
     def _embed(self, table: nn.Embedding, ids: Tensor, position: Tensor) -> tuple[Tensor, Rotation | None]:
         added, rotation = self.positions(position)
-        hidden = table(ids) * self.config.dim**0.5  # (batch, query, dim); scaled as in section 3.4
+        hidden = self.word_dropout(table(ids)) * self.config.dim**0.5  # (batch, query, dim); scaled as in section 3.4
         return self.dropout(hidden if added is None else hidden + added), rotation
 
     def _slots(self, state: TransformerState, ancestry: Tensor, rotation: Rotation | None) -> tuple[Cache, Slots]:

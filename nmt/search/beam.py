@@ -100,7 +100,7 @@ def explore(
         if plan.vocabulary is not None:
             candidates = candidates._replace(tokens=plan.vocabulary[candidates.tokens])
         parents, beams = _advance(beams, candidates, step, options)
-        beams = beams._replace(ended=beams.ended | _is_settled(beams, plan, options))
+        beams = beams._replace(ended=beams.ended | _is_settled(beams, plan, options, step))
         state = select(state, parents)
         if (step + 1) % period and step + 1 < steps:
             continue
@@ -230,13 +230,20 @@ def _staying(ended: Sequence[bool]) -> list[int]:
     return sorted(first)
 
 
-def _is_settled(beams: Beams, plan: Plan, options: SearchConfig) -> Tensor:
-    """Return (batch,) bool: `beam` hypotheses have finished, or no live one can overtake the last that counts.
+def _is_settled(beams: Beams, plan: Plan, options: SearchConfig, step: int) -> Tensor:
+    """Return (batch,) bool: nothing that counts can come any more, or `beam` have finished and nothing better follows.
 
     Log-probabilities only fall, and the longest output has the mildest divisor; a beam without hypotheses is at -inf.
+    Nothing better follows if no live hypothesis would beat the best one by ending at once: those that end later seldom
+    gain by their length what they lose by further tokens. That `beam` have finished is not enough: a sure model has one
+    hypothesis worth the name, and endings that it does not believe in fill the beam before that one ends.
     """
-    promise = beams.log_probabilities.amax(1) / plan.ceilings[beams.rows]
-    return (beams.finished.scores[:, -1] > NEVER) | (promise <= beams.finished.scores[:, options.n_best - 1])
+    scores, live = beams.finished.scores, beams.log_probabilities.amax(1)
+    cannot_enter = live / plan.ceilings[beams.rows] <= scores[:, options.n_best - 1]
+    is_full = scores[:, -1] > NEVER
+    if scores.shape[1] > 1:  # a beam of one is greedy search, which takes the first ending
+        is_full &= live / length_penalty(step + 2, options.length_penalty) <= scores[:, 0]
+    return cannot_enter | is_full
 
 
 def _collect(beams: Beams, options: SearchConfig, found: list[list[Hypothesis]]) -> None:

@@ -12,6 +12,7 @@ from nmt.corpus import ParallelCorpus
 from nmt.errors import OptionError
 from nmt.evaluate import Score, score
 from nmt.sealed import replace_file
+from nmt.training import heldout
 from nmt.training.checkpoint import load_fingerprints
 from nmt.training.progress import duration
 from nmt.translate import Translator
@@ -28,21 +29,24 @@ class Measured(NamedTuple):
     scores: list[Score]
 
 
-def score_sets(translator: Translator, deadline: float) -> list[Measured]:
+def score_sets(translator: Translator, run: Path, deadline: float) -> list[Measured]:
     """Return BLEU and chrF of the validation and the test set, as far as the run has them and time.monotonic() allows.
 
-    What is not translated at the deadline is left out.
+    Sets that the config does not name are those held out of the training corpus. What is not translated at the deadline
+    is left out.
     """
     data = translator.config.data
+    sets: dict[heldout.Part, tuple[str, ...]] = {"test": data.test, "valid": data.valid}
     found = []
-    for name, specs in (("test", data.test), ("valid", data.valid)):
-        if specs:
-            sources, targets = ParallelCorpus(specs, data).sides()
+    for part, specs in sets.items():
+        if specs or heldout.is_saved(run, part, data):
+            name = part if specs else f"{part}, held out"
+            sources, targets = ParallelCorpus(specs, data).sides() if specs else heldout.load(run, part, data)
             hypotheses = _translate(translator, sources[:MOST_LINES], deadline)
             if hypotheses:
                 lines = len(hypotheses)
-                part = name if lines == len(sources) else f"{name}, first {lines} of {len(sources)} lines"
-                found.append(Measured(part, _score(hypotheses, targets[:lines], data.target_lang)))
+                name += "" if lines == len(sources) else f", first {lines} of {len(sources)} lines"
+                found.append(Measured(name, _score(hypotheses, targets[:lines], data.target_lang)))
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ CONFIG, WEIGHTS, STATE = "config.yaml", "model.safetensors", "state.json"
 SHORTLIST = "shortlist.safetensors"
 SHARED, SOURCE, TARGET = "tokenizer.model", "source.model", "target.model"
 SUFFIX = ".safetensors"
+LATER = ("word_dropout",)  # options of models that checkpoints of before know nothing of
 
 Tensors = Mapping[str, Tensor]
 
@@ -104,9 +105,12 @@ def sweep(run: Path) -> None:
 # ---- the run ----------------------------------------------------------------------------------------------------
 
 
-def save_config(run: Path, config: Config, fingerprints: Mapping[str, Any]) -> None:
-    """Write config.yaml with the version of nmt; where the file changes, the run is no longer finished."""
-    tree = {"nmt": nmt.__version__, **dump_config(config), "fingerprints": dict(fingerprints)}
+def save_config(
+    run: Path, config: Config, fingerprints: Mapping[str, Any], reasons: Mapping[str, str] | None = None
+) -> None:
+    """Write config.yaml with `reasons` by dotted key; where the file changes, the run is no longer finished."""
+    why = {"recipe": dict(reasons)} if reasons else {}
+    tree = {"nmt": nmt.__version__, **dump_config(config), "fingerprints": dict(fingerprints), **why}
     text = yaml.safe_dump(tree, allow_unicode=True, sort_keys=False, width=120).encode()
     path = run / CONFIG
     if not path.exists() or path.read_bytes() != text:
@@ -124,8 +128,12 @@ def load_config(run: Path) -> Config:
 
 def load_fingerprints(run: Path) -> dict[str, Any]:
     """Return what `save_config` was told of the data, every number as text."""
-    tree, _ = read_yaml(run / CONFIG)
-    return tree.get("fingerprints") or {}
+    return read_yaml(run / CONFIG)[0].get("fingerprints") or {}
+
+
+def load_reasons(run: Path) -> dict[str, str]:
+    """Return why the recipe chose the options it did, by their dotted keys."""
+    return read_yaml(run / CONFIG)[0].get("recipe") or {}
 
 
 def finish(run: Path, weights: Tensors, shortlist: Shortlist | None = None) -> None:
@@ -172,6 +180,18 @@ def load_model(path: Path, device: torch.device) -> Loaded:
     model = build(config.model, tokenizers.source.size, tokenizers.target.size, shared=tokenizers.shared)
     _fill(model, weights, str(path / name))
     return Loaded(config, tokenizers, model.to(device).eval())
+
+
+def load_models(paths: Sequence[Path], device: torch.device) -> Iterator[Loaded]:
+    """Yield the models of several folders; raises ModelError where ids of one mean something else than of the first."""
+    first: list[str] = []
+    for path in paths:
+        loaded = load_model(path, device)
+        digests = [tokenizer.sha256 for tokenizer in loaded.tokenizers]
+        first = first or digests
+        if digests != first:
+            raise ModelError(f"{path}: its tokenizer is not that of {paths[0]}; give models trained on the same pairs")
+        yield loaded
 
 
 def load_shortlist(path: Path) -> Shortlist:
@@ -261,7 +281,11 @@ def _identity(run: Path) -> dict[str, str]:
     found = {name: entry_of(read_file(run / name)).sha256 for name in names}
     if (run / CONFIG).is_file():
         options = dump_config(load_config(run).model)
-        del options["embeddings"]  # where the weights began; no checkpoint needs it
+        for name in (
+            "embeddings",
+            *(name for name in LATER if not options[name]),
+        ):  # where the weights began: no matter
+            del options[name]
         found[CONFIG] = entry_of(canonical(options)).sha256
     return found
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -16,8 +18,9 @@ from nmt.errors import ResourceError
 from nmt.models import Model
 from nmt.models.dropout import drawing
 from nmt.training.average import RunningAverage
-from nmt.training.loss import smoothed_cross_entropy
+from nmt.training.loss import agreeing_cross_entropy, smoothed_cross_entropy
 from nmt.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
+from nmt.training.world import Alone, World
 from nmt.workers import Workers
 
 SIDE_BY_SIDE = 4  # shares of a batch at most: each has gradients of its own, as large as the weights
@@ -38,11 +41,13 @@ class Outcome(NamedTuple):
 class Learner:
     """A model, its optimizer and its running average; everything a step changes is here and in torch's generators."""
 
-    def __init__(self, model: Model, config: TrainingConfig, compute: Compute) -> None:
-        self.config, self.compute = config, compute
+    def __init__(self, model: Model, config: TrainingConfig, compute: Compute, world: World | None = None) -> None:
+        """Learn alone, or as one of several processes: of each batch it is given its own rows, and all step alike."""
+        self.config, self.compute, self.world = config, compute, world or Alone()
         self.model = model.to(compute.device)
-        self.working = compute.fit(self.model)  # what computes; the same, or a copy in half precision
         self.average = copy.deepcopy(self.model) if config.ema else self.model  # the weights to translate with
+        self.working = self._fit()  # what computes; the same as the model, or a copy in half precision
+        self.working.recomputes = config.gradient_checkpointing
         self._running = RunningAverage(self.average.parameters(), self.model.parameters(), config.ema)
         self._optimizer = build_optimizer(self.model, config, compute.device)
         self.workers = Workers(compute, SIDE_BY_SIDE)
@@ -56,11 +61,13 @@ class Learner:
         self.working.train()
         self._refresh()
         tokens = sum(batch.tokens for batch in batches)
-        while (loss := self._backward(batches, tokens)) is None:
+        first = int(torch.randint(2**62, ()))  # one number for dropout, however many shares and processes there are
+        while (loss := self._backward(batches, tokens, first)) is None:
             self._share_out(batches)
+        self._sum(loss)
         self._scaler.unscale_(self._optimizer)
         # One NaN in the norm would make every gradient NaN: nothing is applied unless all of them are finite.
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or float("inf"), foreach=True)
+        norm = self._clip()
         changed = bool(norm.isfinite())  # on a GPU the one wait of a step
         if changed:
             self._scaler.step(self._optimizer)
@@ -68,7 +75,16 @@ class Learner:
                 self._running.update(step)
         self._scaler.update()
         self.model.zero_grad(set_to_none=True)
-        return Outcome(loss, norm, tokens, sum(len(batch.source.lengths) for batch in batches), changed)
+        pairs = self.world.size * sum(len(batch.source.lengths) for batch in batches)  # nearly: shares differ by one
+        return Outcome(loss, norm, tokens, pairs, changed)
+
+    def plain(self) -> Model:
+        """Return a model of this kind, to load weights into."""
+        return self.model
+
+    def averaged(self) -> Model:
+        """Return the model to translate with, whole."""
+        return self.average
 
     def tensors(self) -> Groups:
         """Return all that a checkpoint keeps as tensors."""
@@ -101,16 +117,33 @@ class Learner:
         if self.compute.device.type == "cuda" and "device" in state["rng"]:
             torch.cuda.set_rng_state(_bytes(state["rng"]["device"]), self.compute.device)
 
-    def _backward(self, batches: Sequence[Batch], tokens: int) -> Tensor | None:
+    def _fit(self) -> Model:
+        return self.compute.fit(self.model)
+
+    def _sum(self, loss: Tensor) -> None:
+        """Add up the loss and the gradients of all processes.
+
+        Not while gradients are computed: a process whose memory does not suffice tries again by itself.
+        """
+        gradients = (weights.grad for weights in self.model.parameters())
+        self.world.sum([loss, *(gradient for gradient in gradients if gradient is not None)])
+
+    def _clip(self) -> Tensor:
+        """Bound the norm of the gradient, and return what it was."""
+        most = self.config.clip or math.inf
+        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), most, foreach=True)
+
+    def _backward(self, batches: Sequence[Batch], tokens: int, first: int) -> Tensor | None:
         """Give the weights the gradient of the loss, and return the loss; nothing where memory does not suffice.
 
         Shares of the batches are computed side by side, and added up in their order, so that sums do not depend on
         which is ready first.
         """
-        parts = [part for batch in batches for part in shares(batch, self.workers.count * self.splits)]
-        first = int(torch.randint(2**62, ()))  # one number, however many shares there are
-        losses, total, enough = list[Tensor](), list[Tensor](), True
-        tasks = [(part, tokens, first + number) for number, part in enumerate(parts)]
+        count, rank, ranks = self.workers.count * self.splits, self.world.rank, self.world.size
+        parts = [part for batch in batches if len(batch.source.lengths) for part in shares(batch, count)]
+        tasks = [(part, tokens, first + number * ranks + rank) for number, part in enumerate(parts)]
+        losses, enough = [torch.zeros((), device=self.compute.device)], True
+        total = list[Tensor]()
         for found in self.workers.map(self._attempt, tasks):
             enough = enough and found is not None
             if found is None or not enough:
@@ -122,7 +155,8 @@ class Learner:
                 total = [mine.to(own.dtype) for mine, own in zip(found[1], self.model.parameters(), strict=True)]
         if not enough:
             return None
-        for weights, gradient in zip(self.model.parameters(), total, strict=True):
+        own = list(self.model.parameters())
+        for weights, gradient in zip(own, total or map(torch.zeros_like, own), strict=True):
             weights.grad = gradient
         return torch.stack(losses).sum()
 
@@ -138,7 +172,7 @@ class Learner:
         try:
             return self._gradients(task)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         return None
 
@@ -146,12 +180,26 @@ class Learner:
         """Return one share of the loss, and its gradients by all weights that compute."""
         batch, tokens, seed = task
         source, target = self._moved(batch.source), self._moved(batch.target)
-        with drawing(seed):
-            states = self.working.states(source, target.ids[:, :-1])  # (batch, time, features)
-        weight, labels = self.working.output.weight, target.ids[:, 1:]
-        loss = smoothed_cross_entropy(states, weight, labels, self.config.label_smoothing) / tokens
+        with self._drawing(seed):
+            loss = self._loss(source, target.ids) / tokens
         gradients = torch.autograd.grad(self._scaler.scale(loss), list(self.working.parameters()))
         return loss.detach(), gradients
+
+    def _drawing(self, seed: int) -> AbstractContextManager[None]:
+        """Draw what is dropped as `seed` says; on GPUs only where processes would otherwise all drop the same."""
+        if self.compute.device.type == "cuda" and self.world.size > 1:
+            torch.cuda.manual_seed(seed)
+        return drawing(seed)
+
+    def _loss(self, source: Padded, target: Tensor) -> Tensor:
+        """Return the loss in nats, summed over the labels, for target ids (batch, time) that begin with BOS."""
+        inputs, labels, smoothing = target[:, :-1], target[:, 1:], self.config.label_smoothing
+        if not self.config.rdrop:
+            states = self.working.states(source, inputs)  # (batch, time, features)
+            return smoothed_cross_entropy(states, self.working.output.weight, labels, smoothing)
+        twice = Padded(source.ids.repeat(2, 1), source.lengths.repeat(2))
+        states = self.working.states(twice, inputs.repeat(2, 1))  # (2 * batch, time, features)
+        return agreeing_cross_entropy(states, self.working.output.weight, labels, smoothing, self.config.rdrop)
 
     @torch.no_grad()
     def _refresh(self) -> None:
@@ -175,5 +223,6 @@ def _bytes(text: str) -> Tensor:
     return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether an error means that memory did not suffice."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

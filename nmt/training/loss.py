@@ -1,8 +1,8 @@
-"""The training loss; it knows what the output layer reads, its weights and labels, not models."""
+"""The training losses; they know what the output layer reads, its weights and labels, not models."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,13 @@ ROWS = {"cpu": 512}  # labels whose logits are looked at together: they stay in 
 ALL = 16_384  # of them elsewhere
 
 
+class Shares(NamedTuple):
+    """What is in the loss beside the likelihood of the labels."""
+
+    smoothing: float  # mass spread over the whole vocabulary
+    alpha: float = 0.0  # of the divergence between two readings
+
+
 def smoothed_cross_entropy(states: Tensor, weight: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     """Return the label-smoothed cross-entropy in nats, summed over the labels that are not PAD.
 
@@ -21,55 +28,83 @@ def smoothed_cross_entropy(states: Tensor, weight: Tensor, labels: Tensor, smoot
     (batch, time). The mass `smoothing` is spread evenly over the whole vocabulary (arXiv 1512.00567 section 7):
     (1 - e) * nll - e / V * sum of log p.
     """
-    labels = labels.flatten()
-    counted = (labels != PAD).nonzero()[:, 0] if labels.device.type == "cpu" else None  # a GPU would wait
-    rows = states.flatten(0, 1)
-    if counted is not None:
-        rows, labels = rows.index_select(0, counted), labels[counted]
-    summed: Tensor = _CrossEntropy.apply(rows, weight, labels, smoothing)  # type: ignore[no-untyped-call]
+    rows, labels = _counted(states[None], labels)
+    summed: Tensor = _CrossEntropy.apply(rows, weight, labels, Shares(smoothing))  # type: ignore[no-untyped-call]
     return summed
+
+
+def agreeing_cross_entropy(states: Tensor, weight: Tensor, labels: Tensor, smoothing: float, alpha: float) -> Tensor:
+    """Return R-Drop's loss (arXiv 2106.14448 equation 4), halved, so that without dropout it is the cross-entropy.
+
+    `states` (2 * batch, time, features) are of one batch read twice, with dropout of its own each time. The loss is
+    the mean of both cross-entropies and alpha / 4 * (KL(p, q) + KL(q, p)) between what the two readings predict.
+    """
+    rows, labels = _counted(states.view(2, -1, *states.shape[1:]), labels)
+    summed: Tensor = _CrossEntropy.apply(rows, weight, labels, Shares(smoothing, alpha))  # type: ignore[no-untyped-call]
+    return summed
+
+
+def _counted(states: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Flatten states (reading, batch, time, features) and labels (batch, time), on a CPU without what is PAD."""
+    rows, labels = states.flatten(1, 2), labels.flatten()
+    if labels.device.type != "cpu":  # a GPU would wait for the count
+        return rows, labels
+    counted = (labels != PAD).nonzero()[:, 0]
+    return rows.index_select(1, counted), labels[counted]
 
 
 class _CrossEntropy(torch.autograd.Function):
     """Output layer, loss and both gradients, some labels at a time: the logits of all are the largest tensor of a step.
 
     d loss / d logits = p - (1 - e) * [label] - e / V: the probabilities are all that is needed, and they are at hand.
+    Of several readings of the same labels, states (reading, label, features), the mean counts.
     """
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    def forward(ctx: Any, states: Tensor, weight: Tensor, labels: Tensor, shares: Shares) -> Tensor:
+        smoothing, alpha = shares
         wide = torch.promote_types(states.dtype, torch.float32)
         total = torch.zeros((), dtype=wide, device=states.device)
         is_learning = any(ctx.needs_input_grad)
         by_states = torch.empty_like(states) if is_learning else None
         by_weight = torch.zeros_like(weight, dtype=wide) if is_learning else None
-        size = ROWS.get(states.device.type, ALL)
+        readings = len(states)
+        size = max(1, ROWS.get(states.device.type, ALL) // readings)
         output = FrozenLinear(weight)  # laid out once for all products with it, not once for each
         backward = FrozenLinear(weight.T) if is_learning else output
         for start in range(0, len(labels), size):
-            some, their = states[start : start + size], labels[start : start + size, None]
-            logits = output(some).to(wide)  # (label, vocab)
+            some, their = states[:, start : start + size], labels[start : start + size, None]
+            places = their.expand(readings, -1, 1)
+            logits = output(some).to(wide)  # (reading, label, vocab)
             probability = logits.softmax(-1)
             # The likeliest token's probability is at least 1 / V, so its logarithm is safe where a label's may not be.
             normaliser = logits.amax(-1) - probability.amax(-1).log()
-            chosen = logits.gather(1, their)[:, 0]
+            chosen = logits.gather(2, places)[..., 0]
             loss = normaliser - (1 - smoothing) * chosen
             if smoothing:
                 loss -= smoothing * logits.mean(-1)
             counts = their != PAD
-            total += (loss * counts[:, 0]).sum()
+            agreement = _agreement(logits - normaliser[..., None], probability, alpha) if alpha else None
+            if agreement is not None:
+                loss += agreement[0]
+            total += (loss.mean(0) * counts[:, 0]).sum()
             if by_states is None or by_weight is None:
                 continue
             gradient = probability.sub_(smoothing / len(weight)) if smoothing else probability
-            gradient.scatter_add_(1, their, gradient.new_full(their.shape, smoothing - 1))
+            gradient.scatter_add_(2, places, gradient.new_full(places.shape, smoothing - 1))
+            if agreement is not None:
+                gradient += agreement[1]
             if states.device.type != "cpu":
                 gradient *= counts
+            if readings > 1:
+                gradient /= readings
             narrow = gradient.to(states.dtype)
-            by_states[start : start + size] = backward(narrow)
-            if narrow.dtype == by_weight.dtype:
-                by_weight.addmm_(narrow.T, some)
-            else:
-                by_weight += narrow.T @ some
+            by_states[:, start : start + size] = backward(narrow)
+            for mine, read in zip(narrow, some, strict=True):
+                if mine.dtype == by_weight.dtype:
+                    by_weight.addmm_(mine.T, read)
+                else:
+                    by_weight += mine.T @ read
         if by_weight is not None:
             ctx.gradients = by_states, by_weight.to(weight.dtype)
         return total
@@ -78,3 +113,16 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         by_states, by_weight = ctx.gradients
         return by_states * outputs[0], by_weight * outputs[0], None, None
+
+
+def _agreement(logs: Tensor, probability: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Return alpha / 4 * (KL(p, q) + KL(q, p)) per label, and twice its gradient by the logits of p and of q.
+
+    `logs` and `probability` are (2, label, vocab). KL(p, q) + KL(q, p) = sum of (p - q) (log p - log q); by the logits
+    of p its gradient is p * (log p - log q - KL(p, q)) + p - q. (Twice, because the mean of both readings is taken.)
+    """
+    apart = logs[0] - logs[1]  # (label, vocab)
+    apart = torch.stack((apart, -apart))
+    divergence = (probability * apart).sum(-1, keepdim=True)  # (2, label, 1): KL(p, q), KL(q, p)
+    gradient = probability * (apart - divergence) + (probability - probability.flip(0))
+    return alpha / 4 * divergence.sum(0)[:, 0], gradient.mul_(alpha / 2)

@@ -75,21 +75,25 @@ def duration(seconds: float | None) -> str:
 
 
 class Progress:
-    """Writes what it is told to a stream (live where that is a terminal) and into a run folder."""
+    """Writes what it is told to a stream (live where that is a terminal) and into a run folder, if there is one."""
 
-    def __init__(self, run: Path, stream: TextIO) -> None:
+    def __init__(self, run: Path | None, stream: TextIO) -> None:
         """Open the run's log; `begin` opens the rest, once it is known where training goes on."""
         self.run, self.stream = run, stream
         self.live = stream.isatty()
         self.last = "not validated yet"  # the latest validation, in brief
         self._width = 0  # of the live line on the screen
         self._ticked = -math.inf  # time.monotonic() when it was drawn
-        self._log: IO[str] | None = (run / "train.log").open("a", encoding="utf-8", errors="replace")
+        self._log: IO[str] | None = None
+        if run:
+            self._log = (run / "train.log").open("a", encoding="utf-8", errors="replace")
         self._metrics: IO[str] | None = None
         self._board: Writer | None = None
 
     def begin(self, since: int) -> None:
         """Open metrics and TensorBoard; what they have of steps after `since` will be done again and is dropped."""
+        if self.run is None:
+            return
         path = self.run / "metrics.jsonl"
         known = read_records(path, since)
         replace_file(path, "".join(f"{json.dumps(record)}\n" for record in known).encode())
@@ -144,7 +148,7 @@ class Progress:
 
     def draw(self) -> None:
         """Draw curves.png of all that was recorded."""
-        if self._metrics:
+        if self._metrics and self.run:
             draw_curves(read_records(self.run / "metrics.jsonl"), self.run.name, self.run / "curves.png")
 
     def close(self) -> None:

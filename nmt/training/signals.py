@@ -43,6 +43,17 @@ class Interrupt:
             raise Interrupted(number)
         self._pending = number
 
+    def taken(self) -> int:
+        """Return the number of the signal that is waiting, or 0; obeying it is the caller's from here on."""
+        number, self._pending = self._pending, 0
+        return number
+
+    def ignore(self) -> None:
+        """Obey no signal from now on, because the process is ending and has something to say."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+        self._before, self._pending = {}, 0
+
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Finish what is inside, and what that is itself inside of, before a signal that came meanwhile is obeyed."""

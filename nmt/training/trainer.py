@@ -6,28 +6,32 @@ patience are all in a checkpoint, so that a run that was killed ends in the very
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
-from nmt.batches import Batch, Position, epoch_batches
+from nmt.batches import Batch, Corpus, Position, epoch_batches
+from nmt.bothways import BothWays
 from nmt.config import Config
 from nmt.device import Compute
-from nmt.encoded import EncodedCorpus
 from nmt.errors import DivergedError
 from nmt.models import Model
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.training.clock import Clock, Measured
-from nmt.training.learner import Learner, Outcome
+from nmt.training.learner import Outcome
 from nmt.training.progress import Progress, Report, Validation
 from nmt.training.schedule import Record, learning_rate
+from nmt.training.sharded import build_learner
 from nmt.training.signals import Interrupt, Interrupted
 from nmt.training.validation import Validator
+from nmt.training.world import Alone, World
 
 AUTO_BATCH_TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 16384}
 ALIKE = 0.5  # of the translations of different sentences: more than that are not chance
@@ -41,20 +45,23 @@ class Parts(NamedTuple):
     run: Path
     model: Model
     tokenizers: Tokenizers
-    corpus: EncodedCorpus
+    corpus: Corpus
     valid: Sequence[tuple[str, str]]
     compute: Compute
     started: float  # time.monotonic() when the command began
+    world: World = Alone()
 
 
 class Trainer:
-    """Trains one model in one run folder."""
+    """Trains one model in one run folder, alone or as one of several processes, of which the first one writes."""
 
     def __init__(self, parts: Parts, progress: Progress, interrupt: Interrupt) -> None:
-        self.parts, self.progress, self.interrupt = parts, progress, interrupt
+        self.parts, self.progress, self.interrupt, self.world = parts, progress, interrupt, parts.world
         self.config = parts.config.training
-        self.learner = Learner(parts.model, self.config, parts.compute)
-        self.validator = Validator(parts.config, self.learner.average, parts.tokenizers, parts.compute, parts.valid)
+        self.learner = build_learner(parts.model, self.config, parts.compute, parts.world)
+        self.validator = Validator(
+            parts.config, parts.tokenizers, parts.compute, parts.valid, world=parts.world, obey=self._obey
+        )
         self.step, self.position = 0, Position()
         self.record = Record()  # of the validations that every run has, wherever it was stopped
         self.best_step = 0  # of all validations
@@ -72,11 +79,17 @@ class Trainer:
         Raises Interrupted, with everything saved, when a signal asked to leave.
         """
         self._restore()
+        # Several processes obey a signal to any of them where all of them are at the same place.
+        together = self.interrupt.deferred() if self.world.size > 1 else nullcontext()
         try:
-            return self._loop()
+            with together:
+                return self._loop()
         except Interrupted:
             self._save()
             self.progress.say(f"interrupted: step {self.step} is saved; the same command goes on from there")
+            if self.world.size > 1:
+                self.interrupt.ignore()  # torchrun sends one to all once the first has left
+            self.world.most(0)  # nobody leaves before all is saved
             raise
 
     def _loop(self) -> str:
@@ -85,6 +98,7 @@ class Trainer:
         while True:
             if self.step and self.step % self.config.valid_every == 0 and self.validated != self.step:
                 self._validate()
+            self._obey()
             if reason := self.ended():
                 break
             with self.interrupt.deferred():
@@ -107,8 +121,10 @@ class Trainer:
             return f"max_epochs {config.max_epochs}"
         if config.patience and self.record.bad >= config.patience:
             return f"patience: {config.metric} no better in {config.patience} validations"
-        if config.max_time is not None and self.seconds() + self.validator.reserve(config.max_time) >= config.max_time:
-            return f"max_time {config.max_time:.0f} s"
+        if config.max_time is not None:
+            (used,) = self.world.most(self.seconds() + self.validator.reserve(config.max_time))
+            if used >= config.max_time:
+                return f"max_time {config.max_time:.0f} s"
         return ""
 
     def seconds(self) -> float:
@@ -128,10 +144,12 @@ class Trainer:
     def _batches(self) -> Iterator[tuple[Batch, Position]]:
         """Yield batches from the present position on, for ever, each with the position after it."""
         limit = batch_ceiling(self.config.batch_tokens, self.parts.compute.device)
-        sampling = self.parts.config.tokenizer.sampling > 0
+        sampling = self.parts.config.is_redrawn
         position = self.position
         while True:
-            epoch = epoch_batches(self.parts.corpus, self.config.seed, limit, position, sampling=sampling)
+            corpus = BothWays(self.parts.corpus) if position.epoch < self.config.both_directions else self.parts.corpus
+            part = self.world.rank, self.world.size
+            epoch = epoch_batches(corpus, self.config.seed, limit, position, sampling=sampling, part=part)
             for batch, after in epoch:
                 position = after
                 yield batch, after
@@ -155,6 +173,12 @@ class Trainer:
                 f"step {self.step}: no finite gradient in {MAX_SKIPPED} steps; lower --set training.learning_rate"
             )
 
+    def _obey(self) -> None:
+        """Raise Interrupted where any of several processes has been told to leave."""
+        (signal,) = self.world.most(self.interrupt.taken())
+        if signal:
+            raise Interrupted(int(signal))
+
     # ---- between steps ----------------------------------------------------------------------------------------
 
     def _report(self) -> None:
@@ -169,7 +193,7 @@ class Trainer:
         if config.max_time is not None:
             ends.append(config.max_time - self.seconds())
         if config.max_epochs is not None:
-            pairs = config.max_epochs * len(self.parts.corpus)
+            pairs = (config.max_epochs + min(config.both_directions, config.max_epochs)) * len(self.parts.corpus)
             ends.append((pairs / max(self.clock.pairs_per_step, 1) - self.step) * per_step)
         return Report(
             self.step, self.position.epoch, measured.loss, learning_rate(self.step, config), measured.speed,
@@ -178,7 +202,9 @@ class Trainer:
 
     def _validate(self) -> None:
         """Measure the averaged weights, keep the record, save."""
-        scores, samples, alike, seconds = self.validator.run()
+        if self.world.size > 1 and not self.config.fsdp:
+            self._compare()
+        scores, samples, alike, seconds = self.validator.run(self.learner.averaged())
         self.clock.pause(seconds)
         metric = self.config.metric
         with self.interrupt.deferred():
@@ -195,6 +221,18 @@ class Trainer:
                 self.progress.say(f"warning: step {self.step}: {what}; if it stays so, lower training.learning_rate")
             self._save()
 
+    def _compare(self) -> None:
+        """Raise DivergedError where processes have come to have different weights, which nothing they do may cause."""
+        total = float(
+            torch.stack([weights.detach().double().sum() for weights in self.learner.model.parameters()]).sum()
+        )
+        most, least = self.world.most(total, -total)
+        if most != -least and not math.isnan(total):
+            where = (
+                "the processes have different weights; is nmt the same version on all hosts? resume from a checkpoint"
+            )
+            raise DivergedError(f"step {self.step}: {where}")
+
     # ---- checkpoints ------------------------------------------------------------------------------------------
 
     def _is_regular(self, step: int) -> bool:
@@ -204,9 +242,12 @@ class Trainer:
         """Write a checkpoint of this moment and forget the oldest ones."""
         if self._saved == (self.step, self.validated):
             return
+        tensors = self.learner.tensors()  # of weights in shares all processes together
+        if self.world.rank:
+            return
         before, run = time.monotonic(), self.parts.run
         with self.interrupt.deferred():
-            checkpoint.save_checkpoint(run, self.step, self.learner.tensors(), self._state())
+            checkpoint.save_checkpoint(run, self.step, tensors, self._state())
             passing = sum(not self._is_regular(step) for step in checkpoint.steps(run))
             kept = max(self.config.keep, self.config.average_last) + passing
             checkpoint.prune(run, kept, self.record.best_step or None)
@@ -229,7 +270,9 @@ class Trainer:
 
     def _restore(self) -> None:
         """Go back to the newest sound checkpoint of the run, if there is one."""
-        folder = checkpoint.latest(self.parts.run, self.progress.say)
+        found = checkpoint.latest(self.parts.run, self.progress.say) if self.world.rank == 0 else None
+        name, *_ = self.world.gather(found and found.name)
+        folder = self.parts.run / "checkpoints" / name if name else None
         if folder is None:
             self.progress.begin(0)
             return

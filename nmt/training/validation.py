@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,8 +19,11 @@ from nmt.frozen import freeze
 from nmt.models import Model
 from nmt.tokenizer import Tokenizers
 from nmt.training.loss import smoothed_cross_entropy
+from nmt.training.world import Alone, World
 from nmt.translate import Translator
 
+BLOCK = 64  # sentences that each of several processes translates before they look for signals
+FOR_CARD, FOR_TUNING = 6.0, 8.0  # times as long as a validation
 LEAST = 8  # different sentences, for their translations to tell whether they are all alike
 
 Pairs = Sequence[tuple[str, str]]
@@ -36,11 +39,21 @@ class Result(NamedTuple):
 
 
 class Validator:
-    """Validates one model, as often as asked."""
+    """Validates a model, as often as asked; of several processes each does its share, and all know what came out."""
 
-    def __init__(self, config: Config, model: Model, tokenizers: Tokenizers, compute: Compute, pairs: Pairs) -> None:
-        self.config, self.model, self.compute, self.pairs = config, model, compute, pairs
-        self.tokenizers = tokenizers
+    def __init__(
+        self,
+        config: Config,
+        tokenizers: Tokenizers,
+        compute: Compute,
+        pairs: Pairs,
+        *,
+        world: World | None = None,
+        obey: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Call `obey` at moments at which several processes are at the same place, and may leave it together."""
+        self.config, self.compute, self.pairs = config, compute, pairs
+        self.tokenizers, self.world, self.obey = tokenizers, world or Alone(), obey
         sources = tokenizers.source.encode([source for source, _ in pairs])
         targets = tokenizers.target.encode([target for _, target in pairs])
         self.encoded = [
@@ -48,17 +61,17 @@ class Validator:
             for source, target in zip(sources, targets, strict=True)
             if max(len(source), len(target)) < config.data.max_length
         ]
-        one = {"beam_size": config.training.valid_beam, "n_best": 1, "sample": False}
+        one = {"beam_size": config.training.valid_beam, "n_best": 1, "sample": False, "mbr": "none"}
         self.options = config.search.model_copy(update=one)
         self.seconds = 0.0  # of the longest validation so far
 
-    def run(self) -> Result:
-        """Return the scores of the model as it is now, with sample translations."""
+    def run(self, model: Model) -> Result:
+        """Return the scores of a model as it is now, with sample translations; it is left in eval mode."""
         before = time.monotonic()
-        model = self.compute.fit(self.model).eval()  # the learner sets the mode again at its next step
+        model = self.compute.fit(model).eval()
         translator = Translator(self.config, self.tokenizers, freeze(model), self.compute)
         pairs = self.pairs[: self.config.training.valid_lines]
-        translations = translator.translate([source for source, _ in pairs], self.options)
+        translations = self._translate(translator, [source for source, _ in pairs])
         references = [target for _, target in pairs]
         scores = {"loss": self._loss(model), **quality(translations, references, self.config.data.target_lang)}
         shown = zip(pairs, translations, strict=True)
@@ -72,12 +85,26 @@ class Validator:
         self.seconds = max(self.seconds, seconds)
         return Result(scores, samples, alike, seconds)
 
+    def _translate(self, translator: Translator, sources: Sequence[str]) -> list[str]:
+        """Return one translation per source; several processes share them out, and between blocks obey signals."""
+        rank, size = self.world.rank, self.world.size
+        if size == 1:
+            return translator.translate(sources, self.options)
+        own, rounds = sources[rank::size], -(-len(sources) // (size * BLOCK))
+        found = list[str]()
+        for turn in range(rounds):
+            found += translator.translate(own[turn * BLOCK : (turn + 1) * BLOCK], self.options)
+            self.obey()
+        parts = self.world.gather(found)
+        return [parts[number % size][number // size] for number in range(len(sources))]
+
     @torch.inference_mode()
     def _loss(self, model: Model) -> float:
         """Return the cross-entropy per target token in nats, without label smoothing."""
         total, tokens = 0.0, 0
         lengths = [[len(side) for side in pair] for pair in self.encoded]
-        for indices in pack([n for n, _ in lengths], [n for _, n in lengths], 4096):
+        batches = pack([n for n, _ in lengths], [n for _, n in lengths], 4096)
+        for indices in batches[self.world.rank :: self.world.size]:
             batch = collate([self.encoded[index] for index in indices])
             device = self.compute.device
             source = Padded(batch.source.ids.to(device), batch.source.lengths)
@@ -85,12 +112,15 @@ class Validator:
             states = model.states(source, target[:, :-1])
             total += float(smoothed_cross_entropy(states, model.output.weight, target[:, 1:], 0.0))
             tokens += batch.tokens
+        parts = self.world.gather([total, tokens])
+        total, tokens = sum(part[0] for part in parts), sum(part[1] for part in parts)
         return total / tokens if tokens else math.nan
 
     def reserve(self, limit: float) -> float:
-        """Return the seconds, of a `limit` in all, to keep for the last validation and the scores of the model card.
+        """Return the seconds, of a `limit` in all, to keep for the last validation and for what comes after training.
 
-        The card's beam search over two whole sets takes several times as long as a validation. Before the first
-        validation nothing is known, and a fourth of all the time is kept.
+        The card's beam search over two whole sets takes several times as long as a validation, and so does the tuning
+        of the search. Before the first validation nothing is known, and a fourth of all the time is kept.
         """
-        return 5.0 + 6.0 * self.seconds if self.seconds else limit / 4
+        tuning = FOR_TUNING if self.config.training.tune_length_penalty else 0.0
+        return 5.0 + (FOR_CARD + tuning) * self.seconds if self.seconds else limit / 4

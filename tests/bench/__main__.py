@@ -5,18 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
-import shlex
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+import machine
 import report
-import torch
 from measure import Found, System, install, rounds, say
 from padding import padding
 from peers.ctranslate2 import CTranslate2
@@ -172,7 +166,7 @@ def _kept(options: argparse.Namespace, names: Sequence[str]) -> tuple[Found, dic
 
 
 def _write(options: argparse.Namespace, found: Found, kept: dict[str, str]) -> None:
-    about = {**_about(options), **kept}
+    about = {**machine.about("tests/bench", options.threads), **kept}
     heading = "# nmt and its peers\n\nWritten by `make bench`.\n\n" + report.table(
         ("", ""), [list(map(str, row)) for row in about.items()]
     )
@@ -186,26 +180,6 @@ def _without_places(options: argparse.Namespace, text: str) -> str:
     for folder, name in ((options.run, "RUN"), (options.cache, "CACHE"), (corpora(), "CORPORA"), (CHECKOUT, ".")):
         text = text.replace(str(folder), name)
     return re.sub(r"(https?|file)://[^\s\"|,]+", "the registry", text).replace(str(Path.home()), "~")
-
-
-def _about(options: argparse.Namespace) -> dict[str, Any]:
-    """Return when, where and how it was measured."""
-    commit = subprocess.run(["git", "-C", CHECKOUT, "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return {
-        "date": time.strftime("%Y-%m-%d %H:%M"),
-        "commit": commit.stdout.strip() or "unknown",
-        "machine": f"{_processor()}, {options.threads} threads, {os.cpu_count()} cores, {platform.system()}",
-        "Python, torch": f"{platform.python_version()}, {torch.__version__}",
-        "command": shlex.join(["python", "tests/bench", *sys.argv[1:]]),
-    }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().split("\n"):
-        if line.startswith("model name"):
-            flags = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in Path("/proc/cpuinfo").read_text()]
-            return f"{line.split(':')[1].strip()} ({', '.join(flags) or 'no bf16 products'})"
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ import numpy as np
 import torch
 
 from nmt.batches import Batch, Padded, assemble, pack, pad
-from nmt.config import PRESETS, ModelConfig, SearchConfig, TrainingConfig
+from nmt.config import ModelConfig, SearchConfig, TrainingConfig
 from nmt.configfile import load_config
 from nmt.device import Compute, compute
 from nmt.evaluate import score
 from nmt.models import Model, build
+from nmt.presets import PRESETS
 from nmt.ragged import Ragged
 from nmt.search import search
 from nmt.training.learner import Learner

@@ -39,8 +39,8 @@ MUTANTS = {
         "tests/test_learner.py tests/test_trainer.py",
     ),
     "targets are not shifted": Mutant(
-        "nmt/training/learner.py", "weight, labels = self.working.output.weight, target.ids[:, 1:]",
-        "weight, labels = self.working.output.weight, target.ids[:, :-1]", "tests/test_learner.py tests/test_tasks.py",
+        "nmt/training/learner.py", "inputs, labels, smoothing = target[:, :-1], target[:, 1:],",
+        "inputs, labels, smoothing = target[:, :-1], target[:, :-1],", "tests/test_learner.py tests/test_tasks.py",
     ),
     "files are not compared with the manifest": Mutant(
         "nmt/sealed.py", "if entry_of(data) != self.files[name]:", "if False:", "tests/test_checkpoint.py",
@@ -55,6 +55,19 @@ MUTANTS = {
     "pairs with an empty side are kept": Mutant(
         "nmt/corpus.py", "elif is_blank(source) or is_blank(target):", "elif False:", "tests/test_corpus.py",
     ),
+    "pairs that share a side with a held-out one are trained on": Mutant(
+        "nmt/training/heldout.py", "out: tuple[int, ...] = (SIDE, SAME)", "out: tuple[int, ...] = ()",
+        "tests/test_heldout.py",
+    ),
+    "what is set by hand is chosen by the recipe": Mutant(
+        "nmt/recipe.py", "choices += _training(config, profile, machine)\n    return [choice for choice in choices if "
+        "choice.key not in given]", "return choices + [*_training(config, profile, machine)]", "tests/test_recipe.py",
+    ),
+    "an ensemble averages logarithms": Mutant(
+        "nmt/models/ensemble.py", "        total += each.softmax(-1, dtype=wide)\n    return total.div_(len(logits))",
+        "        total *= each.softmax(-1, dtype=wide)\n    return total.pow_(1 / len(logits))",
+        "tests/test_ensemble.py",
+    ),
     "lines are read by splitlines": Mutant(
         "nmt/text.py", '*ended, rest = data.split(b"\\n")', "*ended, rest = [*data.splitlines(), b''] if data.endswith("
         "b'\\n') else data.splitlines() or [b'']", "tests/test_line_contract.py tests/test_text.py",
@@ -66,7 +79,7 @@ MUTANTS = {
         "nmt/training/learner.py", "changed = bool(norm.isfinite())", "changed = True", "tests/test_learner.py",
     ),
     "a checkpoint is not synced": Mutant(
-        "nmt/sealed.py", "        os.fsync(stream.fileno())\n", "", "tests/test_checkpoint.py",
+        "nmt/sealed.py", "        os.fsync(stream.fileno())\n    return", "    return", "tests/test_checkpoint.py",
     ),
     "a model's files are unpickled": Mutant(
         "nmt/training/checkpoint.py", "return dict(sorted(parse_tensors(content.read(name)).items()))",

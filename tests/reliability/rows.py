@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from world import World
 
-MODULES = ("fuzz", "lines", "data", "crashes", "damage", "leaving", "hostile", "doors")  # with parts
+MODULES = ("fuzz", "lines", "data", "crashes", "damage", "leaving", "hostile", "doors", "processes")  # with parts
 
 
 class Row(NamedTuple):

@@ -1,0 +1,84 @@
+"""What the commands share that make training pairs with models: options, what names the work, its end on stderr."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+
+import typer
+
+from nmt.cli import options as shared
+
+if TYPE_CHECKING:
+    from nmt.config import SearchConfig
+    from nmt.partial import Finished
+    from nmt.synthetic import Block, Plan, Shard
+
+Item = TypeVar("Item")
+
+
+def _check_shard(value: str) -> str:
+    found = re.fullmatch(r"([1-9]\d{0,6})/([1-9]\d{0,6})", value, re.ASCII)
+    if not found or int(found[1]) > int(found[2]):
+        raise typer.BadParameter(f"{value} is not I/N with I from 1 to N, as 2/4")
+    return value
+
+
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="OUT.tsv", help="Pairs, source TAB target; the work lies in .parts.")
+]
+ShardOf = Annotated[
+    str, typer.Option("--shard", metavar="I/N", callback=_check_shard, help="Every N-th block, from the I-th on.")
+]
+BlockLines = Annotated[int, typer.Option(min=1, help="Lines of a block: what a kill can cost.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
+
+
+class Place(NamedTuple):
+    """Where the pairs go, and what must not be written over."""
+
+    output: Path
+    inputs: Sequence[Path]
+    task: Mapping[str, Any]
+    force: bool
+
+
+def as_shard(text: str) -> Shard:
+    """Return the shard that is written I/N."""
+    from nmt.synthetic import Shard
+
+    return Shard(*map(int, text.split("/")))
+
+
+def task(command: str, models: Sequence[Path | None], search: SearchConfig) -> dict[str, Any]:
+    """Return what names the work of models: their bytes, and how they search."""
+    from nmt.sealed import entry_of, read_file
+
+    digests = [path and entry_of(read_file(path / shared.MANIFEST)).sha256 for path in models]
+    options = search.model_dump(mode="json", exclude={"batch_tokens"})  # which changes nothing
+    return {"command": command, "models": digests, "search": options}
+
+
+def check_place(output: Path, inputs: Sequence[Path], *, force: bool) -> None:
+    """Refuse an output that cannot be written before anything of weight is done."""
+    from nmt.partial import check
+
+    check(output, inputs, force=force)
+
+
+def work_through(
+    plan: Plan[Item], make: Callable[[Block[Item]], Finished], place: Place, say: Callable[[str], None]
+) -> None:
+    """Do the work, from where it was left, and tell what came of it."""
+    from nmt.partial import open_partial
+    from nmt.synthetic import told, work
+
+    with open_partial(place.output, place.inputs, place.task, force=place.force) as partial:
+        try:
+            counts = work(plan, make, partial, say)
+        except KeyboardInterrupt:
+            say(f"interrupted: finished blocks are in {partial.folder}; the same command goes on from there")
+            raise
+    say(f"{place.output}: {told(counts)}")

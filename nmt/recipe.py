@@ -1,0 +1,212 @@
+"""The automatic recipe: what a corpus and a machine say about the options that nobody has set, each with its reason.
+
+The rules stand in the tables at the top: recipes of papers on small corpora where those could be confirmed, and our own
+measurements (docs/quality.md) where they could not. What a user sets is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+from typing import Any, NamedTuple
+
+from nmt.config import Config
+from nmt.configfile import Tree, build_config, dump_config
+from nmt.corpus_profile import CorpusProfile
+from nmt.vocabulary import automatic_size
+
+
+class Machine(NamedTuple):
+    """What a training runs on."""
+
+    has_gpu: bool
+    has_bf16: bool  # products in bf16 are faster than in fp32
+
+
+class Pace(NamedTuple):
+    """How fast it goes there."""
+
+    pairs: int  # that are trained on
+    steps_per_epoch: float
+    seconds_per_step: float  # one reading of each batch
+
+
+class Choice(NamedTuple):
+    """One option, and why."""
+
+    key: str  # dotted
+    value: Any
+    reason: str
+
+
+class Size(NamedTuple):
+    """A Transformer for corpora of fewer than so many pairs."""
+
+    below: int  # pairs
+    dim: int
+    layers: int  # of encoder and decoder, each
+    heads: int
+    feed_forward: int
+    dropout: float
+    reason: str
+
+
+EVERYTHING_ELSE = 2**63  # pairs
+TINY = Size(100_000, 128, 4, 4, 256, 0.3, "a small model learns most from few pairs (arXiv 2105.14462)")
+ON_CPU = (
+    TINY,
+    Size(EVERYTHING_ELSE, 256, 3, 4, 1024, 0.1, "wider ones take a CPU days"),
+)
+ON_GPU = (
+    TINY,
+    Size(500_000, 256, 4, 4, 1024, 0.2, "narrow models for small corpora (arXiv 1905.11901)"),
+    Size(5_000_000, 512, 6, 8, 2048, 0.1, "the base model of arXiv 1706.03762, table 3"),
+    Size(EVERYTHING_ELSE, 1024, 6, 16, 4096, 0.1, "the big model of arXiv 1706.03762, table 3"),
+)
+BATCH_TOKENS = ((10_000, 2048), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
+TESTED = 5_000  # pairs from which some can be spared for a test
+TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another
+AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth
+PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs
+AGREED = 3  # times as many until readings agree; with fewer R-Drop did worse than nothing (docs/quality.md)
+FEWEST, MOST = 5, 200  # epochs
+TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model
+BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
+MOST_VALIDATIONS = 10
+TRAINED = 0.9  # of the time; the rest goes to validations and to the end
+
+
+def choose(config: Config, profile: CorpusProfile, machine: Machine) -> list[Choice]:
+    """Return what the corpus says, of all that `config` was not given."""
+    given = _given(config)
+    choices = [*_data(config, profile), *_tokenizer(profile), *_model(config, profile, machine)]
+    choices += _training(config, profile, machine)
+    return [choice for choice in choices if choice.key not in given]
+
+
+def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
+    """Return how long to train and at which learning rates, of all that `config` was not given."""
+    training, given = config.training, _given(config)
+    budget = training.max_time or (BUDGET_GPU if machine.has_gpu else BUDGET_CPU)
+    enough = min(max(PASSES[0] * sqrt(PASSES[1] / pace.pairs), FEWEST), MOST)
+    affordable = TRAINED * budget / pace.seconds_per_step / pace.steps_per_epoch  # passes
+    agrees = pace.pairs < AGREEING and min(affordable / 2, training.max_epochs or affordable) >= AGREED * enough
+    alpha = training.rdrop if "training.rdrop" in given else 5.0 * agrees
+    passes = float(training.max_epochs or (AGREED * enough if alpha else enough))
+    affordable /= 1 + (alpha > 0)
+    steps = (
+        training.max_steps if "training.max_steps" in given else round(min(passes, affordable) * pace.steps_per_epoch)
+    )
+    steps = max(steps, 1)
+    seconds = steps * pace.seconds_per_step * (1 + (alpha > 0)) / TRAINED
+    long = f"each of {pace.pairs:,} pairs {steps / pace.steps_per_epoch:.1f} times, about {_clock(seconds)} here"
+    if affordable < passes:
+        long += f"; better {passes:.0f} times, with --max-time {_clock(seconds * passes / affordable)}"
+    validations = min(MOST_VALIDATIONS, max(1, steps // 200))
+    choices = [
+        Choice("training.max_time", budget, "so long at most"),
+        Choice("training.rdrop", alpha, _agreement(agrees, pace.pairs)),
+        Choice("training.max_steps", steps, long),
+        Choice("training.schedule", "cosine", "falls to 0 at the last step, which is known"),
+        Choice("training.learning_rate", _rate(config), "falls with the width of the model"),
+        Choice("training.warmup", min(2000, max(1, steps // 10)), "a tenth of the steps"),
+        Choice("training.valid_every", max(1, round(steps / validations)), "often enough to see how it goes"),
+    ]
+    return [choice for choice in choices if choice.key not in given]
+
+
+def is_scheduled(config: Config) -> bool:
+    """Say whether nothing is left to `schedule`, whose pace takes seconds to measure."""
+    keys = ("max_time", "rdrop", "max_steps", "schedule", "learning_rate", "warmup", "valid_every")
+    return all(f"training.{key}" in _given(config) for key in keys)
+
+
+def apply(config: Config, choices: Sequence[Choice]) -> Config:
+    """Return the config with the choices in it, as if they had been given."""
+    tree: Tree = config.model_dump(mode="json", exclude_unset=True)
+    for key, value, _ in choices:
+        section, _, name = key.partition(".")
+        tree.setdefault(section, {})[name] = value
+    return build_config(tree)
+
+
+def recall(config: Config, chosen: Config) -> Config:
+    """Return the config of a run that was `chosen` before, changed by what `config` is given now.
+
+    With a longer time it is trained for as many steps more, if their number is not given.
+    """
+    before, now = dump_config(chosen), config.model_dump(mode="json", exclude_unset=True)
+    if now.get("model", {}).get("type", chosen.model.type) != chosen.model.type:
+        before.pop("model")
+    tree = {name: {**before.get(name, {}), **now.get(name, {})} for name in {**before, **now}}
+    old, new = chosen.training.max_time, config.training.max_time
+    if old and new and new > old and "max_steps" not in config.training.model_fields_set:
+        tree["training"]["max_steps"] = round(chosen.training.max_steps * new / old)
+    return build_config(tree)
+
+
+def _given(config: Config) -> set[str]:
+    return {f"{name}.{key}" for name in Config.model_fields for key in getattr(config, name).model_fields_set}
+
+
+def _data(config: Config, profile: CorpusProfile) -> Iterator[Choice]:
+    yield Choice("data.clean", True, f"drops {profile.dropped:.1%} of the pairs, which are no translations or repeated")
+    if not config.data.test and profile.pairs >= TESTED:
+        yield Choice("data.hold_out_test", True, "no test corpus is given")
+
+
+def _tokenizer(profile: CorpusProfile) -> Iterator[Choice]:
+    source, target = profile.source, profile.target
+    size = f"about {automatic_size(profile.pairs):,}: 2,000 times the root of pairs / 10,000 ({profile.pairs:,} pairs)"
+    yield Choice("tokenizer.vocab_size", "auto", size)
+    together = source.script == target.script or not (source.script and target.script)
+    why = "names and numbers are the same on both sides"
+    if not together:
+        why = f"{source.script} and {target.script} share no letters"
+    yield Choice("tokenizer.shared", together, why)
+    if not (source.has_spaces and target.has_spaces):
+        yield Choice("tokenizer.character_coverage", 0.9995, "thousands of characters; the rarest become bytes")
+
+
+def _model(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator[Choice]:
+    sizes = ON_GPU if machine.has_gpu else ON_CPU
+    size = next(size for size in sizes if profile.pairs < size.below)
+    if config.model.type == "transformer" and not config.model.model_fields_set - {"type", "dropout", "word_dropout"}:
+        yield Choice("model.dim", size.dim, size.reason)
+        yield Choice("model.encoder_layers", size.layers, "of that model")
+        yield Choice("model.decoder_layers", size.layers, "of that model")
+        yield Choice("model.heads", size.heads, "of that model")
+        yield Choice("model.feed_forward", size.feed_forward, "of that model")
+    yield Choice(
+        "model.dropout",
+        size.dropout,
+        f"{profile.pairs:,} pairs are {'soon' if size is TINY else 'not soon'} known by heart",
+    )
+
+
+def _training(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator[Choice]:
+    tokens = next(tokens for below, tokens in BATCH_TOKENS if profile.pairs < below)
+    yield Choice("training.batch_tokens", tokens, "small batches for small corpora (arXiv 1905.11901)")
+    if machine.has_bf16 and not machine.has_gpu:
+        yield Choice("training.precision", "bf16", "this CPU has it: faster, and as good")
+    yield Choice("training.patience", 0, "the learning rate falls to its end, and the last weights are the best")
+    if config.data.valid or profile.pairs >= TUNED:
+        yield Choice("training.tune_length_penalty", True, "what suits differs from corpus to corpus")
+
+
+def _rate(config: Config) -> float:
+    if config.model.type == "rnn":
+        return RECURRENT_RATE
+    return round(TRANSFORMER_RATE / config.model.dim, 5)
+
+
+def _agreement(agrees: bool, pairs: int) -> str:
+    if agrees:
+        return "two readings of a batch have to agree (arXiv 2106.14448)"
+    return (
+        "too many pairs to read each twice" if pairs >= AGREEING else "it takes three times the passes, too many here"
+    )
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds / 3600:.1f}h" if seconds >= 3600 else f"{max(1, round(seconds / 60))}m"

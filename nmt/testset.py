@@ -1,0 +1,68 @@
+"""What is scored: lines and references from files, or the test set of a model's run; it knows nothing of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from nmt.errors import OptionError
+from nmt.evaluate import check_counts
+
+if TYPE_CHECKING:  # a command line that is wrong is answered before anything of weight is imported
+    from nmt.config import DataConfig
+
+
+class Task(NamedTuple):
+    """Lines to translate, or translations, beside what they are compared with."""
+
+    name: str
+    lines: list[str]
+    references: list[list[str]]
+    target_lang: str  # empty where nothing tells it
+    note: str = ""  # what the user should know of the choice of the set
+
+
+def read_task(lines: Path, references: Sequence[Path]) -> Task:
+    """Read a task from files with one line per sentence, gzipped or not; `-` is stdin."""
+    names = [str(path) for path in (lines, *references)]
+    texts = [_read(path) for path in names]
+    check_counts(dict(zip(names, texts, strict=True)))
+    return Task(names[0], texts[0], texts[1:], _language(references[0]))
+
+
+def own_task(config: DataConfig, run: Path) -> Task:
+    """Return the corpus that a model's config names for tests, or the one its run has held out, else for validation."""
+    from nmt.corpus import ParallelCorpus
+    from nmt.training import heldout
+
+    parts: dict[heldout.Part, tuple[str, ...]] = {"test": config.test, "valid": config.valid}
+    part = next((part for part, names in parts.items() if names or heldout.is_saved(run, part, config)), None)
+    if part is None:
+        raise OptionError("data.test: the model's config names no test corpus; give --source and --reference")
+    names = parts[part] or [path.name for path in heldout.paths(run, part, config)]
+    sources, targets = ParallelCorpus(names, config).sides() if parts[part] else heldout.load(run, part, config)
+    note = "" if part == "test" else "the model's config has no test corpus; this is its validation corpus"
+    return Task(" ".join(names), sources, [targets], model_language(config), note)
+
+
+def model_language(config: DataConfig) -> str:
+    """Return the language that a model translates into, as configured or as its corpora tell."""
+    from nmt.corpus import languages
+
+    return languages((*config.train, *config.test), config).target
+
+
+def _read(path: str) -> list[str]:
+    from nmt.corpus import read_lines
+    from nmt.text import AS_UTF8, read_blocks, standard_input
+
+    if path != "-":
+        return read_lines(path)
+    return [line for block in read_blocks(standard_input(), "stdin", AS_UTF8) for line in block]
+
+
+def _language(reference: Path) -> str:
+    """Return the end of a file's name where it can be a language: zh of ref.A.zh.gz."""
+    suffix = Path(reference.name.removesuffix(".gz")).suffix.removeprefix(".")
+    return suffix if suffix.isalpha() else ""

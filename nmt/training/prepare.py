@@ -1,0 +1,212 @@
+"""From a request to what a trainer is made of: options, sentence pairs, tokenizers, weights to begin with."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import torch
+
+from nmt import recipe
+from nmt.config import Config, DataConfig
+from nmt.corpus import Pair, ParallelCorpus
+from nmt.corpus_profile import profile
+from nmt.device import compute, give_back_memory, has_bf16
+from nmt.encoded import EncodedCorpus, Encoding
+from nmt.errors import ModelError, OptionError
+from nmt.mixture import Mixture, mix
+from nmt.models import Model, build
+from nmt.tokenizer import Tokenizers
+from nmt.training import checkpoint, heldout, pace
+from nmt.training.embeddings import start_from_vectors
+from nmt.training.heldout import HeldOut, Split, hold_out
+from nmt.training.progress import Progress
+from nmt.training.trainer import Parts
+from nmt.training.world import World
+
+
+class Request(NamedTuple):
+    """What a user asks `nmt train` for."""
+
+    config: Config
+    run: Path
+    start_from: Path | None  # a model whose weights and tokenizers are started from
+    command: str  # for the model card
+    started: float  # time.monotonic() when the command began
+    stream: TextIO  # where progress is told
+
+
+def settled(request: Request) -> Config:
+    """Return the config with its languages; of a run whose options the recipe chose, with what it chose then."""
+    config = _with_languages(request.config)
+    if config.training.recipe == "auto" and (request.run / checkpoint.CONFIG).exists():
+        return recipe.recall(config, checkpoint.load_config(request.run))
+    return config
+
+
+def prepare(request: Request, progress: Progress, world: World) -> Parts:
+    """Return what training needs; config and tokenizers are written into the run once everything could be made.
+
+    Of several processes the first one does that, and all others, later, find what it has written.
+    """
+    run, config = request.run, request.config
+    progress.say(f"reading {', '.join(config.data.train)}")
+    raw = ParallelCorpus(config.data.train, config.data)
+    is_known = _is_known(run, raw)
+    reasons = checkpoint.load_reasons(run) if is_known else {}
+    is_open = config.training.recipe == "auto" and not is_known
+    on = compute(config.training.device, config.training.precision, config.training.threads)
+    machine = recipe.Machine(on.device.type != "cpu", has_bf16())
+    if is_open:
+        about = profile(raw)
+        choices = recipe.choose(config, about, machine)
+        if choices:
+            progress.say(f"the recipe, for {about.pairs:,} pairs; what you set holds over it")
+        config = _chosen(config, choices, reasons, progress)
+        on = compute(config.training.device, config.training.precision, config.training.threads)
+    if config.training.both_directions and not config.tokenizer.shared:
+        raise OptionError(
+            "training.both_directions: needs ids that mean the same in both; set tokenizer.shared to true"
+        )
+    pairs = ParallelCorpus(config.data.train, config.data, is_cleaned=config.data.clean)
+    training, valid, split = _pairs(request._replace(config=config), pairs, progress, is_known=is_known)
+    tokenizers = _tokenizers(request._replace(config=config), training, progress)
+    encoding = Encoding(tokenizers, config.data.max_length, config.tokenizer.sampling, config.data.recased)
+    corpus = _encode(training, encoding, config.data, progress)
+    if corpus.counts.too_long:
+        progress.say(f"warning: dropped {corpus.counts.too_long} pairs longer than {config.data.max_length} tokens")
+    torch.manual_seed(config.training.seed)
+    model = build(config.model, tokenizers.source.size, tokenizers.target.size, shared=tokenizers.shared)
+    _initialise(model, tokenizers, request._replace(config=config), progress)
+    if is_open and not recipe.is_scheduled(config):
+        speed = pace.measure(model, corpus, config, on)
+        each = speed._replace(seconds_per_step=speed.seconds_per_step / world.size)  # nearly: they share out each step
+        config = _chosen(config, recipe.schedule(config, machine, each), reasons, progress)
+    if world.rank == 0:
+        if not is_known:
+            heldout.save(run, split, config.data)
+        checkpoint.save_config(run, config, pairs.fingerprints(), reasons)
+        tokenizers.save(run)
+    return Parts(config, run, model, tokenizers, corpus, valid, on, request.started, world)
+
+
+def _chosen(config: Config, choices: list[recipe.Choice], reasons: dict[str, str], progress: Progress) -> Config:
+    """Return the config with the choices in it, said and added to the reasons."""
+    for key, value, reason in choices:
+        progress.say(f"  {key:<30} {value!s:<12} {reason}")
+        reasons[key] = reason
+    return recipe.apply(config, choices)
+
+
+def _pairs(
+    request: Request, pairs: ParallelCorpus, progress: Progress, *, is_known: bool
+) -> tuple[HeldOut, list[Pair], Split]:
+    """Return the pairs to train on and those to validate on; what is wrong with a corpus, or left out, is said."""
+    data = request.config.data
+    if not is_known:
+        for message in pairs.statistics().messages():
+            progress.say(f"warning: {message}")
+    if data.test:
+        ParallelCorpus(data.test, data).sides()  # what is wrong with it is better known now than then
+    split = _split(request, pairs, is_known=is_known)
+    for note in split.notes:
+        progress.say(note)
+    valid = split.valid
+    if data.valid:
+        valid = list(ParallelCorpus(data.valid, data))
+    else:
+        where = f"{len(valid)} of the training pairs, held out" if valid else "the training pairs themselves"
+        progress.say(f"no validation corpus: validating on {where}")
+        valid = valid or list(pairs)
+    if split.test:
+        progress.say(f"no test corpus: {len(split.test)} of the training pairs are held out for one")
+    return split.training, valid, split
+
+
+def _encode(pairs: HeldOut, encoding: Encoding, data: DataConfig, progress: Progress) -> EncodedCorpus | Mixture:
+    """Return the corpora as one, or, where they have weights or tags, each encoded by itself and mixed."""
+    if not data.weights and not any(data.tags):
+        return EncodedCorpus.build(pairs, encoding, fingerprint=pairs.fingerprint())
+    mixture = mix(pairs.apart(), encoding, data.weights, data.tags)
+    for number, (name, share) in enumerate(zip(pairs.corpus.names, mixture.shares, strict=True)):
+        tagged = f", tagged {data.tags[number]}" if share.tag is not None else ""
+        progress.say(f"{name}: {len(share.corpus)} pairs, each {share.weight} x per epoch{tagged}")
+    return mixture
+
+
+def _split(request: Request, pairs: ParallelCorpus, *, is_known: bool) -> Split:
+    """Hold out what the config names no corpus for; a run goes on with the split it began with.
+
+    What that was its folder tells: the option data.test may change, and runs begun before pairs with a side of a
+    held-out one were left out of training have no files of them.
+    """
+    run, data, seed = request.run, request.config.data, request.config.training.seed
+    if not is_known:
+        return hold_out(pairs, seed, has_valid=not data.valid, has_test=data.hold_out_test and not data.test)
+    has_valid, has_test = (heldout.is_saved(run, part, data) for part in ("valid", "test"))
+    return hold_out(pairs, seed, has_valid=not data.valid, has_test=has_test, is_strict=has_valid or has_test)
+
+
+def _initialise(model: Model, tokenizers: Tokenizers, request: Request, progress: Progress) -> None:
+    """Put weights of another model, or word vectors, in the place of random ones where there is nothing to resume."""
+    started, files = request.start_from, request.config.model.embeddings
+    if (started is None and files is None) or checkpoint.latest(request.run, lambda warning: None):
+        return
+    if started is not None:
+        model.load_state_dict(checkpoint.load_model(started, torch.device("cpu")).model.state_dict())
+        progress.say(f"starting from the weights of {started}")
+    for told in start_from_vectors(model, tokenizers, files) if files else ():
+        progress.say(told)
+
+
+def _is_known(run: Path, pairs: ParallelCorpus) -> bool:
+    """Say whether this run has seen the corpus before; raise OptionError if it has seen another under its names."""
+    if not (run / checkpoint.CONFIG).exists():
+        return False
+    before, now = checkpoint.load_fingerprints(run), pairs.fingerprints()
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            raise OptionError(f"{run}: {name} has changed since the run began; choose another folder with -o")
+    return True
+
+
+def _tokenizers(request: Request, pairs: HeldOut, progress: Progress) -> Tokenizers:
+    run, names = (
+        request.run,
+        ("tokenizer.model",) if request.config.tokenizer.shared else ("source.model", "target.model"),
+    )
+    if all((run / name).exists() for name in (checkpoint.CONFIG, *names)):
+        return Tokenizers.load(run)
+    if request.start_from is not None:
+        return Tokenizers.load(checkpoint.run_folder(request.start_from))
+    before = time.monotonic()
+    tokenizers = Tokenizers.train(pairs, request.config.tokenizer, request.config.data.tags)
+    give_back_memory()
+    progress.say(f"tokenizer trained in {time.monotonic() - before:.1f} s")
+    return tokenizers
+
+
+def with_model_of(config: Config, path: Path) -> Config:
+    """Return the config with the model and tokenizer options of a run that is started from.
+
+    Raises OptionError if it names word vectors, which would not be used.
+    """
+    if config.model.embeddings is not None:
+        raise OptionError(f"--from {path}: has embeddings of its own; leave model.embeddings out, or set it to null")
+    if not path.is_dir():
+        raise ModelError(f"--from {path}: no such folder; give a run or a checkpoint that nmt train wrote")
+    started = checkpoint.load_config(checkpoint.run_folder(path))
+    model = started.model.model_copy(update={"embeddings": None})
+    return config.model_copy(update={"model": model, "tokenizer": started.tokenizer})
+
+
+def _with_languages(config: Config) -> Config:
+    corpus = ParallelCorpus(config.data.train, config.data)
+    languages, names = corpus.languages, corpus.names
+    for key, given in (("weights", config.data.weights), ("tags", config.data.tags)):
+        if given and len(given) != len(names):
+            what = f"{len(given)} for {len(names)} corpora ({', '.join(names)})"
+            raise OptionError(f"data.{key}: {what}; give one for each, in the order they are read")
+    data = config.data.model_copy(update={"source_lang": languages.source, "target_lang": languages.target})
+    return config.model_copy(update={"data": data})

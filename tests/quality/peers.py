@@ -1,0 +1,222 @@
+"""`make quality-peers`: nmt without a config and its peers with published ones, on few pairs, for the same time.
+
+Everyone learns from the first pairs of Multi30k, English to German, on one thread, for so many minutes from the start
+of the command, and translates test_2016_flickr with beam 5 and, but for nmt, which chooses it, length penalty 1. A peer
+validates on val, which nmt never sees, and is scored with the average of its last weights and with those that were best
+on val; the better score counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scores import TEST, score
+from standings import OURS, Result, differences, leading, table
+from toolkits import BEAM, SETTINGS, JoeyNMT, Marian, Place, Setting, Toolkit, common
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parents[1]
+BENCH = HERE.parent / "bench"
+sys.path.insert(0, str(BENCH))  # whose environments, and way to run what is in them, are used here too
+
+import machine  # noqa: E402
+import peers.joeynmt  # noqa: E402
+import peers.marian  # noqa: E402
+import process  # noqa: E402
+from environment import Environment, Unavailable, variables  # noqa: E402
+
+LANGUAGES = ("en", "de")
+ALL = "all"
+TOOLKITS: tuple[Toolkit, ...] = (JoeyNMT(), Marian())
+PACKAGES = {"joeynmt": peers.joeynmt.PACKAGES, "marian": peers.marian.PACKAGES}
+interrupted = threading.Event()  # which ends every command that runs
+
+
+class Training(NamedTuple):
+    """One run to come."""
+
+    pairs: int
+    minutes: float
+    folder: Path
+    data: Path  # above multi30k/
+    corpus: Path  # the first pairs, without the language
+    cache: Path  # of `make bench`
+
+
+# ---- nmt ----------------------------------------------------------------------------------------------------------
+
+
+def ours(training: Training) -> Result:
+    """Run `nmt train` with nothing but the time, and `nmt translate`."""
+    run = training.folder / "run"
+    environment = variables(None, PYTHONPATH=str(CHECKOUT), NMT_CACHE=str(training.folder / "cache"), COLUMNS="200")
+    nmt: list[str | Path] = [sys.executable, "-m", "nmt"]
+    limit = ["--max-time", f"{training.minutes:g}m", "--threads", "1"]
+    words = [*nmt, "train", *(f"{training.corpus}.{language}" for language in LANGUAGES), "-o", run, *limit]
+    usage = _run(process.Command(words, environment, training.folder, training.folder / "train.log"))
+    output = training.folder / "output.txt"
+    words = [*nmt, "translate", training.data / f"{TEST}.en", "-m", run, "-o", output, "--threads", "1"]
+    _run(process.Command(words, environment, training.folder, training.folder / "translate.log"))
+    metrics = map(json.loads, (run / "metrics.jsonl").read_text("utf-8").split("\n")[:-1])
+    steps = max(record.get("step", 0) for record in metrics)
+    return Result(training.pairs, OURS, "none", "", steps, usage.seconds, score(_lines(output), training.data))
+
+
+# ---- peers --------------------------------------------------------------------------------------------------------
+
+
+def theirs(training: Training, toolkit: Toolkit, setting: Setting) -> Result:
+    """Train a peer, translate with both weights that it leaves, and return the better."""
+    place = Place(training.folder, training.corpus, training.data / "multi30k" / "val")
+    job = {**common(setting, place, training.pairs), **toolkit.training(setting, place)}
+    job |= {"begun": time.time(), "seconds": training.minutes * 60}
+    answer = _inside(training, toolkit, HERE / "inside" / f"train_{toolkit.key}.py", job, "train")
+    found = []
+    for weights in ("averaged", "best"):
+        output = training.folder / f"{weights}.txt"
+        job = {"do": "translate", "beam": BEAM, "output": str(output), "input": str(training.data / f"{TEST}.en")}
+        job |= toolkit.translation(place, weights)
+        _inside(training, toolkit, BENCH / "inside" / f"run_{toolkit.key}.py", job, weights)
+        scores = score(_lines(output), training.data)
+        steps, seconds = int(answer["steps"]), answer["seconds"]
+        label = f"{setting.label}, batches of {setting.batch:,}"
+        found.append(Result(training.pairs, toolkit.name, label, weights, steps, seconds, scores))
+    (training.folder / "both.json").write_text(json.dumps([each._asdict() for each in found]))
+    return leading(found)
+
+
+def _inside(training: Training, toolkit: Toolkit, script: Path, job: dict[str, Any], name: str) -> dict[str, Any]:
+    """Run a script inside the environment of a toolkit and return its answer."""
+    task = {**job, "result": str(training.folder / f"{name}.result.json")}
+    file = training.folder / f"{name}.job.json"
+    file.write_text(json.dumps(task, indent=1))
+    environment = variables(1, PYTHONPATH=str(BENCH / "inside"))
+    words = [_environment(training.cache, toolkit).python, script, file]
+    log, stdin = training.folder / f"{name}.log", Path(job["input"]) if "input" in job else None
+    _run(process.Command(words, environment, training.folder, log, stdin))
+    answer: dict[str, Any] = json.loads(Path(task["result"]).read_text())
+    return answer
+
+
+def _run(command: process.Command) -> process.Usage:
+    """Run a command, unless all of this is interrupted: what runs is in a session of its own and hears of no Ctrl-C."""
+    usage = process.run(command, interrupted.is_set)
+    if interrupted.is_set():
+        raise process.Failed("interrupted")
+    return usage
+
+
+def _environment(cache: Path, toolkit: Toolkit) -> Environment:
+    """Return the one of `make bench`."""
+    return Environment(cache / "environments" / toolkit.key, PACKAGES[toolkit.key])
+
+
+# ---- all ----------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Train, translate and score what is not there yet, and print the tables."""
+    options = _options()
+    data = Path(os.environ.get("NMT_DATA") or CHECKOUT / "../shared/data").resolve()
+    if not (data / "multi30k").is_dir():
+        raise SystemExit(f"quality-peers: {data}/multi30k is absent; set NMT_DATA to the folder above multi30k/")
+    for toolkit in TOOLKITS:
+        _environment(options.cache, toolkit).install()
+    waiting = _waiting(options, data)
+    with ThreadPoolExecutor(options.workers) as pool:
+        try:
+            results = list(pool.map(lambda each: _result(*each), waiting))
+        except KeyboardInterrupt:
+            interrupted.set()
+            raise
+    about = "; ".join(machine.about("tests/quality/peers.py", 1).values())
+    print(table(results), *differences(results), about, sep="\n\n")
+
+
+def _waiting(options: argparse.Namespace, data: Path) -> list[tuple[Callable[[Training], Result], Training]]:
+    """Return what there is to train, and how, nmt first."""
+    systems: dict[str, tuple[str, Callable[[Training], Result]]] = {OURS: (OURS, ours)}
+    for toolkit in TOOLKITS:
+        for setting in SETTINGS:
+            train = functools.partial(theirs, toolkit=toolkit, setting=setting._replace(batch=options.batch_tokens))
+            name = f"{toolkit.key}-{setting.name}"
+            systems[name] = (f"{name}-{options.batch_tokens}", train)
+    found = []
+    for wanted in options.pairs or [5_000, 1_000]:
+        pairs, corpus = _write_few(data, options.output, wanted)
+        for name, (kind, train) in systems.items():
+            if not options.only or name in options.only:
+                folder = options.output / f"{pairs}-{options.minutes:g}m" / kind
+                found.append((train, Training(pairs, options.minutes, folder, data, corpus, options.cache)))
+    return found
+
+
+def _result(system: Callable[[Training], Result], training: Training) -> Result:
+    """Return what an earlier call kept, or train: from the start, so that nobody's time is longer."""
+    kept = training.folder / "result.json"
+    if kept.exists():
+        return Result(**json.loads(kept.read_text()))
+    shutil.rmtree(training.folder, ignore_errors=True)
+    training.folder.mkdir(parents=True)
+    result = system(training)
+    kept.write_text(json.dumps(result._asdict()), encoding="utf-8")
+    print(f"quality-peers: {training.folder.name}, {result.pairs} pairs: BLEU {result.scores['bleu']:.2f}", flush=True)
+    return result
+
+
+def _write_few(data: Path, folder: Path, wanted: int | None) -> tuple[int, Path]:
+    """Write the first pairs of the training set, or all; return how many and the files without the language."""
+    texts = {language: _lines(data / "multi30k" / f"train.{language}")[:wanted] for language in LANGUAGES}
+    pairs = len(texts[LANGUAGES[0]])
+    corpus = folder / f"{pairs}" / "few"
+    corpus.parent.mkdir(parents=True, exist_ok=True)
+    for language, lines in texts.items():
+        corpus.with_suffix(f".{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return pairs, corpus
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_bytes().decode().removesuffix("\n").split("\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make quality-peers", description=__doc__)
+    parser.add_argument(
+        "--pairs", action="append", type=lambda text: None if text == ALL else int(text), default=[],
+        help="first pairs of the training set, or all; repeatable; 5000 and 1000 if not given",
+    )  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=10, help="of each training")
+    parser.add_argument("--batch-tokens", type=int, default=4_096, help="of the peers, padded; 4096 is published")
+    names = [OURS, *(f"{toolkit.key}-{setting.name}" for toolkit in TOOLKITS for setting in SETTINGS)]
+    parser.add_argument("--only", action="append", default=[], choices=names, help="repeatable")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each"
+    )
+    parser.add_argument("--output", type=Path, default=CHECKOUT / "runs" / "quality-peers")
+    cache = Path(os.environ.get("NMT_BENCH") or CHECKOUT / ".bench")
+    parser.add_argument(
+        "--cache", type=Path, default=cache, help="the environments of the peers, as `make bench` has it"
+    )
+    options = parser.parse_args()
+    options.output, options.cache = options.output.resolve(), options.cache.resolve()
+    return options
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (Unavailable, process.Failed) as error:
+        raise SystemExit(f"quality-peers: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("quality-peers: interrupted; the same command goes on") from None

@@ -1,0 +1,90 @@
+"""What can be added to a training, and how each is trained; the longest first, side by side on the cores there are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from nmt.sealed import MANIFEST
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CONFIG = CHECKOUT / "configs" / "quality" / "few.yaml"
+
+
+class Technique(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    label: str
+    settings: tuple[str, ...]
+
+
+BPE = ("tokenizer.type=bpe", "tokenizer.sampling=0.1")
+UNIGRAM = "tokenizer.sampling=0.3"
+RDROP = "training.rdrop=5"
+TECHNIQUES = (
+    Technique("base", "none: dropout 0.3, label smoothing 0.1, EMA, cosine", ()),
+    Technique("raw", "without EMA", ("training.ema=0",)),
+    Technique("post", "post-norm, at half the rate", ("model.norm=post", "training.learning_rate=2e-3")),
+    Technique("words", "word dropout 0.1", ("model.word_dropout=0.1",)),
+    Technique("bpe", "BPE in place of unigram", ("tokenizer.type=bpe",)),
+    Technique("bpe-dropout", "BPE-dropout 0.1", BPE),
+    Technique("unigram-sampling", "unigram sampling 0.3", (UNIGRAM,)),
+    Technique("rdrop", "R-Drop 5", (RDROP,)),
+    Technique("both-directions", "both directions for 20 epochs, then one", ("training.both_directions=20",)),
+    Technique("recased", "2 % of the pairs in another case", ("data.recased=0.02",)),
+    Technique("unigram-rdrop", "unigram sampling 0.3 and R-Drop 5", (UNIGRAM, RDROP)),
+)
+
+
+class Training(NamedTuple):
+    """One run folder to come."""
+
+    technique: Technique
+    seed: int
+
+    @property
+    def run(self) -> str:
+        """Return the name of its folder."""
+        return f"{self.technique.name}-{self.seed}"
+
+
+class Place(NamedTuple):
+    """Where runs are, and the corpora, and for how many steps is trained."""
+
+    folder: Path
+    data: Path
+    max_steps: int
+
+
+def trainings(only: Sequence[str], seeds: int) -> list[Training]:
+    """Return all trainings, one seed of every technique before the next."""
+    wanted = [technique for technique in TECHNIQUES if not only or technique.name in only]
+    return [Training(technique, seed) for seed in range(1, seeds + 1) for technique in wanted]
+
+
+def run_all(place: Place, wanted: Sequence[Training], workers: int) -> None:
+    """Train what is not finished; a training that was stopped goes on."""
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda training: _run(place, training), wanted))
+
+
+def _run(place: Place, training: Training) -> None:
+    run = place.folder / training.run
+    if (run / MANIFEST).exists():
+        return
+    words = ["train", str(CONFIG), "-o", str(run), "--seed", str(training.seed), "--max-steps", str(place.max_steps)]
+    words += [word for setting in training.technique.settings for word in ("--set", setting)]
+    log = place.folder / f"{training.run}.log"
+    environment = {**os.environ, "NMT_DATA": str(place.data)}
+    with log.open("ab") as stream:
+        command = [sys.executable, "-m", "nmt", *words]
+        code = subprocess.run(command, cwd=place.folder, env=environment, stderr=stream).returncode
+    if code:
+        raise SystemExit(f"quality: {training.run} ended with exit code {code}; see {log}")
+    print(f"quality: {training.run} trained", flush=True)

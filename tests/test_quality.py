@@ -1,0 +1,139 @@
+"""The comparison of tests/quality/peers.py: what is due when, what is averaged, how results are told."""
+
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+
+TESTS = Path(__file__).parent
+sys.path += [str(TESTS / "quality"), str(TESTS / "quality/inside"), str(TESTS / "bench/inside")]
+
+from budget import AVERAGED, MEASURED, SAVES, VALIDATIONS, Budget, Weights, highest_rate, mean  # noqa: E402
+from standings import Result, differences, leading, table  # noqa: E402
+from toolkits import SETTINGS  # noqa: E402
+
+
+class Clock:
+    """Tells the seconds it is set to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def begun(clock: Clock, seconds: float = 360) -> Budget:
+    return Budget({"begun": 100.0, "seconds": seconds}, clock)
+
+
+def state(value: float) -> dict[str, torch.Tensor]:
+    return {"weight": torch.tensor([value, 2 * value])}
+
+
+# ---- time ---------------------------------------------------------------------------------------------------------
+
+
+def test_saves_and_validations_are_spread_over_the_time() -> None:
+    clock = Clock()
+    budget = begun(clock)
+    saves, validations = [], []
+    while not budget.is_over():
+        budget.step()
+        clock.now += 1
+        saves += [clock.now] * budget.is_save_due()
+        validations += [clock.now] * budget.is_validation_due()
+    assert clock.now == 460
+    assert saves == [100 + 360 / SAVES * part for part in range(1, SAVES + 1)]
+    assert validations[:VALIDATIONS] == [140 + 40 * part for part in range(VALIDATIONS)]
+
+
+def test_a_long_step_is_followed_by_one_save_not_by_all_that_were_missed() -> None:
+    clock = Clock()
+    budget = begun(clock)
+    clock.now += 200
+    assert not budget.is_validation_due(), "nothing was learnt yet"
+    budget.step()
+    assert [budget.is_save_due(), budget.is_save_due()] == [True, False]
+    assert [budget.is_validation_due(), budget.is_validation_due()] == [True, False]
+
+
+@pytest.mark.parametrize(("per_step", "warmup"), [(0.01, 2_000), (0.5, 144), (10.0, 7), (100.0, 1)])
+def test_a_warm_up_is_at_most_a_fifth_of_the_steps_that_fit(per_step: float, warmup: int) -> None:
+    clock = Clock()
+    budget = begun(clock)
+    for _ in range(MEASURED):
+        clock.now += per_step
+        budget.step()
+    assert budget.warmup(2_000) == warmup
+
+
+def test_the_whole_warm_up_has_the_published_rate_and_a_quarter_of_it_half() -> None:
+    assert highest_rate(5e-3, 2_000, 2_000) == 5e-3
+    assert highest_rate(5e-3, 2_000, 500) == pytest.approx(2.5e-3)
+
+
+# ---- weights ------------------------------------------------------------------------------------------------------
+
+
+def test_the_mean_is_of_every_tensor() -> None:
+    assert mean([state(1.0), state(3.0)])["weight"].tolist() == [2, 4]
+
+
+def test_the_last_weights_are_averaged_and_the_best_kept() -> None:
+    """Weights that change in place are copied."""
+    clock, weights, live = Clock(), Weights(), state(0.0)
+    budget = begun(clock, SAVES)
+    shares = iter([0.1, 0.5, 0.3, *[0.2] * VALIDATIONS])
+    best = []
+    for number in count(1):
+        budget.step()
+        clock.now += 1
+        live["weight"][:] = number
+        before = weights.highest
+        weights.keep(live, budget, lambda: next(shares))
+        best += [number] * (weights.highest > before)
+        if budget.is_over():
+            break
+    found = weights.found()
+    assert found["averaged"]["weight"].tolist() == [SAVES - (AVERAGED - 1) / 2] * 2
+    assert len(best) == 2
+    assert found["best"]["weight"].tolist() == [best[-1]] * 2
+
+
+# ---- results ------------------------------------------------------------------------------------------------------
+
+
+def result(pairs: int, system: str, bleu: float, weights: str = "") -> Result:
+    return Result(pairs, system, "a setting", weights, 1234, 60.0, {"bleu": bleu, "lc-norm-tok": 2.0, "chrf": 30.0})
+
+
+RESULTS = [
+    result(5_000, "nmt", 20.0), result(5_000, "A", 12.5, "best"), result(5_000, "B", 21.25),
+    result(1_000, "nmt", 8.0), result(1_000, "A", 9.0, "averaged"), result(1_000, "B", 1.0),
+]  # fmt: skip
+
+
+def test_nmt_is_compared_with_the_best_peer_of_the_same_corpus() -> None:
+    assert differences(RESULTS) == [
+        "5,000 pairs, nmt less the best peer (B, a setting): BLEU -1.25, lc-norm-tok +0.00, chrF2 +0.00",
+        "1,000 pairs, nmt less the best peer (A, a setting): BLEU -1.00, lc-norm-tok +0.00, chrF2 +0.00",
+    ]
+    assert differences(RESULTS[:1]) == []
+    assert leading(RESULTS) == RESULTS[2]
+
+
+def test_the_table_has_a_row_for_each_result() -> None:
+    lines = table(RESULTS).split("\n")
+    assert len(lines) == 2 + len(RESULTS)
+    assert lines[3] == "| 5,000 | A | a setting, best | 1,234 | 12.50 | 2.00 | 30.00 |"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "pieces"),
+    [(1, [1_500, 8_000]), (1_000, [1_500, 8_000]), (5_000, [3_000, 8_000]), (29_000, [10_000, 8_000])],
+)
+def test_fewer_pairs_get_fewer_pieces(pairs: int, pieces: list[int]) -> None:
+    assert [setting.vocabulary(pairs) for setting in SETTINGS] == pieces

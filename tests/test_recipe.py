@@ -1,0 +1,235 @@
+"""The automatic recipe: a corpus on each side of each threshold; what is set stays; a run goes on as it began."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from trainings import write_corpus
+
+from nmt.config import Config
+from nmt.configfile import load_config
+from nmt.corpus_profile import CorpusProfile, profile
+from nmt.recipe import EVERYTHING_ELSE, Machine, Pace, apply, choose, is_scheduled, recall, schedule
+
+CPU, GPU = Machine(has_gpu=False, has_bf16=True), Machine(has_gpu=True, has_bf16=True)
+PACE = Pace(pairs=29_000, steps_per_epoch=100.0, seconds_per_step=0.1)
+ENGLISH_GERMAN = [("A dog runs over the green grass.", "Ein Hund rennt über das grüne Gras.")] * 3
+JAPANESE = [("犬が緑の草の上を走っている。", "A dog runs over the green grass.")] * 3
+RUSSIAN = [("Собака бежит по зелёной траве.", "A dog runs over the green grass.")] * 3
+
+
+def corpus(pairs: int = 29_000, rows: list[tuple[str, str]] = ENGLISH_GERMAN) -> CorpusProfile:
+    return replace(profile(rows), pairs=pairs)
+
+
+def chosen(about: CorpusProfile, machine: Machine = CPU, config: Config | None = None) -> dict[str, Any]:
+    return {choice.key: choice.value for choice in choose(config or Config(), about, machine)}
+
+
+def planned(config: Config, pace: Pace = PACE, machine: Machine = CPU) -> dict[str, Any]:
+    return {choice.key: choice.value for choice in schedule(config, machine, pace)}
+
+
+@pytest.mark.parametrize(
+    ("machine", "pairs", "key", "below", "above"),
+    [
+        (CPU, 100_000, "model.dim", 128, 256),
+        (CPU, 100_000, "model.dropout", 0.3, 0.1),
+        (GPU, 100_000, "model.dim", 128, 256),
+        (GPU, 500_000, "model.dim", 256, 512),
+        (GPU, 5_000_000, "model.dim", 512, 1024),
+        (GPU, 5_000_000, "model.encoder_layers", 6, 6),
+        (CPU, 5_000, "data.hold_out_test", None, True),
+        (CPU, 10_000, "training.batch_tokens", 2048, 4096),
+        (CPU, 10_000, "training.tune_length_penalty", None, True),
+        (CPU, 300_000, "training.batch_tokens", 4096, 8192),
+        (CPU, 5_000_000, "model.dim", 256, 256),  # a CPU has no time for more
+    ],
+)
+def test_on_either_side_of_a_threshold(machine: Machine, pairs: int, key: str, below: object, above: object) -> None:
+    assert (chosen(corpus(pairs - 1), machine).get(key), chosen(corpus(pairs), machine).get(key)) == (below, above)
+
+
+def test_the_tables_reach_every_corpus() -> None:
+    for pairs in (1, 10**12):
+        for machine in (CPU, GPU):
+            assert chosen(corpus(pairs), machine)["training.batch_tokens"] > 0
+    assert EVERYTHING_ELSE > 10**12
+
+
+@pytest.mark.parametrize(
+    ("rows", "shared", "coverage"), [(ENGLISH_GERMAN, True, None), (RUSSIAN, False, None), (JAPANESE, False, 0.9995)]
+)
+def test_scripts_decide_what_languages_share(rows: list[tuple[str, str]], shared: bool, coverage: float | None) -> None:
+    found = chosen(corpus(rows=rows))
+    assert (found["tokenizer.shared"], found.get("tokenizer.character_coverage")) == (shared, coverage)
+
+
+def test_half_precision_only_where_it_is_faster() -> None:
+    assert chosen(corpus())["training.precision"] == "bf16"
+    assert "training.precision" not in chosen(corpus(), Machine(has_gpu=False, has_bf16=False))
+    assert "training.precision" not in chosen(corpus(), GPU)  # auto is bf16 there
+
+
+@pytest.mark.parametrize(
+    ("given", "absent"),
+    [
+        ({"tokenizer.vocab_size": 3000}, ["tokenizer.vocab_size"]),
+        ({"model.dropout": 0.2}, ["model.dropout"]),
+        ({"model.preset": "base"}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
+        ({"model.dim": 64}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
+        ({"model.type": "rnn"}, ["model.dim", "model.encoder_layers", "model.heads"]),
+        ({"data.test": ["a.en", "a.de"]}, ["data.hold_out_test"]),
+        ({"training.patience": 3}, ["training.patience"]),
+    ],
+)
+def test_what_is_set_by_hand_stays(given: dict[str, Any], absent: list[str]) -> None:
+    config = load_config(None, flags=given)
+    choices = choose(config, corpus(), CPU)
+    assert not {choice.key for choice in choices} & set(absent)
+    applied = apply(config, choices)
+    for key in absent:
+        section, _, name = key.partition(".")
+        if hasattr(getattr(config, section), name):
+            assert getattr(getattr(applied, section), name) == getattr(getattr(config, section), name)
+
+
+def test_every_choice_is_an_option_with_a_reason() -> None:
+    for rows in (ENGLISH_GERMAN, RUSSIAN, JAPANESE):
+        for pairs in (100, 29_000, 200_000, 10**7):
+            for machine in (CPU, GPU):
+                choices = choose(Config(), corpus(pairs, rows), machine)
+                config = apply(Config(), choices)
+                choices += schedule(config, machine, PACE._replace(pairs=pairs))
+                config = apply(config, choices)
+                for choice in choices:
+                    section, _, name = choice.key.partition(".")
+                    value = getattr(getattr(config, section), name)
+                    assert value == pytest.approx(choice.value) if isinstance(value, float) else value == choice.value
+                    assert len(choice.reason) > 8
+
+
+# ---- how long -----------------------------------------------------------------------------------------------------
+
+
+def test_as_many_passes_as_are_worth_it_or_as_there_is_time_for() -> None:
+    plenty = planned(Config(), PACE._replace(seconds_per_step=1e-3))
+    assert plenty["training.max_steps"] == 27_000  # 270 passes, since readings have to agree
+    hour = planned(load_config(None, flags={"training.max_time": "1h", "training.rdrop": 0}), PACE)
+    assert hour["training.max_steps"] == 9_000
+    minutes = planned(load_config(None, flags={"training.max_time": "5m", "training.rdrop": 0}), PACE)
+    assert minutes["training.max_steps"] == pytest.approx(0.9 * 300 / 0.1, abs=1)
+    assert minutes["training.warmup"] == pytest.approx(minutes["training.max_steps"] / 10, abs=1)
+
+
+def test_batches_are_read_twice_where_there_is_time_and_few_pairs() -> None:
+    quick = PACE._replace(seconds_per_step=1e-3)
+    assert planned(Config(), quick)["training.rdrop"] > 0
+    assert planned(Config(), quick._replace(pairs=99_999))["training.rdrop"] > 0
+    assert planned(Config(), quick._replace(pairs=100_000))["training.rdrop"] == 0
+    for seconds, agrees in ((0.17, True), (0.19, False)):  # 270 passes of two readings in three hours, or a few less
+        found = planned(Config(), PACE._replace(seconds_per_step=seconds))
+        assert (found["training.rdrop"] > 0) == agrees
+        assert found["training.max_steps"] == (27_000 if agrees else 9_000)
+    for epochs, agrees in ((270, True), (269, False)):
+        limited = planned(load_config(None, flags={"training.max_epochs": epochs}), quick)
+        assert (limited["training.rdrop"] > 0) == agrees
+        assert limited["training.max_steps"] == 100 * epochs
+    twice = planned(load_config(None, flags={"training.rdrop": 5, "training.max_time": "5m"}), PACE)
+    assert twice["training.max_steps"] == pytest.approx(0.9 * 300 / 0.2, abs=1)  # each step takes as long as two
+
+
+def test_limits_set_by_hand_hold() -> None:
+    found = planned(load_config(None, flags={"training.max_steps": 70, "training.max_time": "2h"}))
+    assert not {"training.max_steps", "training.max_time"} & found.keys()
+    assert found["training.warmup"] == 7
+    assert planned(load_config(None, flags={"training.max_epochs": 3}))["training.max_steps"] == 300
+    assert planned(load_config(None, flags={"model.type": "rnn"}))["training.learning_rate"] == 1.5e-3
+    assert planned(load_config(None, flags={"model.preset": "base"}))["training.learning_rate"] == pytest.approx(1e-3)
+
+
+def test_all_that_is_scheduled_is_known() -> None:
+    """So that a config with all of it is not timed in vain."""
+    config = apply(Config(), schedule(Config(), CPU, PACE))
+    assert is_scheduled(config)
+    for name in config.training.model_fields_set:
+        given = config.training.model_fields_set - {name}
+        training = config.training.model_construct(given, **config.training.model_dump())
+        assert not is_scheduled(config.model_copy(update={"training": training})), name
+
+
+def test_a_longer_time_is_more_steps() -> None:
+    config = load_config(None, flags={"training.recipe": "auto", "training.max_time": "1h"})
+    before = apply(config, schedule(config, CPU, PACE))
+    again = recall(config, before)
+    assert again == before
+    longer = recall(load_config(None, flags={"training.recipe": "auto", "training.max_time": "2h"}), before)
+    assert longer.training.max_steps == 2 * before.training.max_steps
+    fixed = load_config(None, flags={"training.max_time": "2h", "training.max_steps": 5})
+    assert recall(fixed, before).training.max_steps == 5
+
+
+# ---- the command --------------------------------------------------------------------------------------------------
+
+
+def nmt(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "nmt", *map(str, words)], capture_output=True, text=True)
+
+
+SMALL = [
+    word
+    for setting in ("model.dim=16", "model.heads=2", "model.feed_forward=16", "model.encoder_layers=1",
+                    "model.decoder_layers=1", "tokenizer.vocab_size=290", "training.threads=1", "training.device=cpu",
+                    "search.beam_size=2", "search.max_length_offset=2")
+    for word in ("--set", setting)
+]  # fmt: skip
+
+
+def test_two_files_are_enough_and_choices_are_told_and_kept(tmp_path: Path) -> None:
+    files = write_corpus(tmp_path, 200)
+    run = tmp_path / "run"
+    valid = [word for file in write_corpus(tmp_path, 20, "valid", 2) for word in ("--valid", file)]
+    given = [*valid, *SMALL, "--max-steps", 20, "--max-time", "2m"]
+    first = nmt("train", *files, "-o", run, *given)
+    assert first.returncode == 0, first.stderr
+    tree = yaml.safe_load((run / "config.yaml").read_text())
+    assert "training.max_steps" not in tree["recipe"]
+    for key in ("data.clean", "tokenizer.shared", "model.dropout", "training.learning_rate", "training.schedule"):
+        assert f"  {key} " in first.stderr
+        assert tree["recipe"][key] in first.stderr
+    assert (tree["data"]["clean"], tree["training"]["schedule"], tree["model"]["dim"]) == (True, "cosine", 16)
+    assert "length penalty" in first.stderr
+    again = nmt("train", *files, "-o", run, *given)
+    assert (again.returncode, "finished" in again.stderr) == (0, True)
+    weights = (run / "model.safetensors").read_bytes()
+    repeated = nmt("train", run / "config.yaml", "-o", tmp_path / "other")
+    assert repeated.returncode == 0, repeated.stderr
+    assert "the recipe" not in repeated.stderr  # nothing is left to choose
+    assert (tmp_path / "other" / "model.safetensors").read_bytes() == weights
+
+
+def test_another_option_is_another_run(tmp_path: Path) -> None:
+    files, run = write_corpus(tmp_path, 200), tmp_path / "run"
+    words = ["train", *files, "-o", run, *SMALL, "--max-steps", 2, "--max-time", "2m"]
+    assert nmt(*words).returncode == 0
+    other = nmt(*words, "--set", "model.dropout=0.01")
+    assert other.returncode == 2
+    assert "model.dropout" in other.stderr
+
+
+def test_a_config_and_a_start_from_another_model_are_as_they_say(tmp_path: Path) -> None:
+    files, run = write_corpus(tmp_path, 60), tmp_path / "run"
+    plain = nmt("train", *files, "-o", run, *SMALL, "--max-steps", 2, "--set", "training.recipe=none")
+    assert plain.returncode == 0
+    assert "the recipe" not in plain.stderr
+    tuned = nmt(
+        "train", *files, "-o", tmp_path / "tuned", "--from", run, "--max-steps", 2, "--set", "training.device=cpu"
+    )
+    assert tuned.returncode == 0, tuned.stderr
+    assert "the recipe" not in tuned.stderr
