@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 from torch.distributed import HashStore
+from trainings import ROOT
 
 from nmt.ranks import Rank
 from nmt.training import watch
 from nmt.training.watch import Watch
 
 WAIT = 10.0  # seconds
+SLEEPER = """
+import io, sys
+from torch.distributed import HashStore
+from nmt.ranks import Rank
+from nmt.training import watch
+
+watch.BEAT, watch.LATE, watch.SILENT, watch.LEAVING = 0.02, 0.3, 1.0, 0.1
+store = HashStore()
+three = [watch.Watch(Rank(rank, 3, rank, 3), store, sys.stdout) for rank in range(3)]
+for each in three:
+    each.begin()
+print("watching", flush=True)
+sys.stdin.read()
+for each in three:
+    each.end()
+"""
 
 
 class Watching(Watch):
@@ -49,6 +70,22 @@ def wait_for(watching: Watching) -> str:
 def test_nobody_leaves_while_all_live(watches: list[Watching]) -> None:
     time.sleep(2.0)  # two times as long as silence may last
     assert [each.left for each in watches] == ["", "", ""]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped here")
+def test_nobody_leaves_after_a_sleep_of_all() -> None:
+    command = [sys.executable, "-c", SLEEPER]
+    sleeper = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert sleeper.stdin is not None
+    assert sleeper.stdout is not None
+    assert sleeper.stdout.readline() == "watching\n"
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    time.sleep(3.0)  # three times as long as silence may last
+    os.kill(sleeper.pid, signal.SIGCONT)
+    time.sleep(0.5)  # time to leave
+    told, _ = sleeper.communicate("", timeout=WAIT)
+    assert told == ""
+    assert sleeper.returncode == 0
 
 
 def test_a_silent_one_is_given_up(watches: list[Watching]) -> None:

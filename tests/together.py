@@ -43,8 +43,13 @@ def run(
 ) -> str:
     """Run `nmt` in several processes to its good end, and return what it told."""
     code, told = end(start(processes, arguments, changes, script=script))
-    assert code == 0, told
+    assert code == 0, f"exit code {code}: {but_steps(told)}"
     return told
+
+
+def but_steps(told: str) -> str:
+    """Return what was told without the steps, in which the rest is lost."""
+    return "\n".join(line for line in told.splitlines() if not line.startswith("step "))
 
 
 def end(started: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:

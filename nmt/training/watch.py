@@ -1,7 +1,8 @@
 """Sees that the processes of a training are alive, and ends this one when another is gone: nobody waits for ever.
 
 Each process counts its beats in the store where they met. Beats come from a thread of their own, so that a process that
-computes, reads or saves for long is not taken for one that is gone.
+computes, reads or saves for long is not taken for one that is gone. Silence counts only while this process runs itself:
+where the whole machine was put to sleep all fell silent, and all wake up.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Watch:
         self._store.set_timeout(timedelta(seconds=SILENT))
         self._ended, self._threads = threading.Event(), list[threading.Thread]()
         self._hosts: list[str] = []
-        self._answered = 0.0  # time.monotonic() when the store last did
+        self._awake = 0.0  # seconds that this process ran since it began to watch
+        self._answered = 0.0  # when the store last did, in seconds awake
         self._heard: list[tuple[bytes, float]] = []  # the last beat of each, and when it came
         self._said = ""  # by the first process that failed
         store.set(f"host-{own.rank}", socket.gethostname())
@@ -50,8 +52,7 @@ class Watch:
         """Start, once all processes are there."""
         known = self._store.multi_get([f"host-{rank}" for rank in range(self.own.size)])
         self._hosts = [host.decode() for host in known]
-        self._answered = time.monotonic()
-        self._heard = [(b"", self._answered)] * self.own.size
+        self._heard = [(b"", 0.0)] * self.own.size
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._speak, self._guard)]
         for thread in self._threads:
             thread.start()
@@ -73,7 +74,7 @@ class Watch:
 
     def cause(self) -> str:
         """Return which process is gone, and why; waits for the beats to tell."""
-        deadline = time.monotonic() + LATE + 2 * BEAT
+        deadline = time.monotonic() + LATE + 3 * BEAT
         while time.monotonic() < deadline and not (found := self._found(LATE)):
             time.sleep(BEAT / 4)
         return found or "the connection to another process broke"
@@ -88,14 +89,18 @@ class Watch:
                 *found, said = self._store.multi_get([*names, GONE])
             except RuntimeError:
                 continue
-            self._answered = now = time.monotonic()
+            self._answered = now = self._awake
             self._said = self._said or said.decode()
             pairs = zip(self._heard, found, strict=True)
             self._heard = [before if before[0] == beat else (beat, now) for before, beat in pairs]
 
     def _guard(self) -> None:
         """End this process where another one is gone."""
+        before = time.monotonic()
         while not self._ended.wait(BEAT):
+            now = time.monotonic()
+            self._awake += min(now - before, 2 * BEAT)
+            before = now
             if cause := self._found(SILENT):
                 self._leave(cause)
 
@@ -105,7 +110,7 @@ class Watch:
             rank, cause = json.loads(self._said)
             return "" if rank == self.own.rank else f"rank {rank} on {self._hosts[rank]}: {cause}"
         answered = self._answered
-        if time.monotonic() - answered > patience:
+        if self._awake - answered > patience:
             where = f"the store at {os.environ.get('MASTER_ADDR')}"
             return f"{where}: no answer for {patience:.0f} s; its host is down, cut off, or torchrun ended there"
         for rank, (_, when) in enumerate(self._heard):
