@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
-from nmt.device import Compute, compute
+from nmt.device import Compute, compute, has_bf16
 from nmt.errors import OptionError
 
 CPU = torch.device("cpu")
@@ -73,6 +74,39 @@ def test_products_run_in_the_precision_that_was_chosen(precision: str) -> None:
     layer = on.fit(nn.Linear(8, 8))
     assert layer(torch.randn(8, 8, dtype=on.dtype)).dtype == on.dtype
     assert on.dtype == torch.float32 or precision == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("known", "has"),
+    [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"architecture": "aarch64", "bf16": True}, True),
+        ({"avx512_f": True, "avx512_bw": True, "avx512_vnni": True, "avx512_bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_bf16_is_the_products_and_not_the_rest_of_avx512(
+    known: dict[str, object], has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert has_bf16() is has
+    assert compute("cpu", "bf16").dtype == (torch.bfloat16 if has else torch.float32)
+
+
+def test_bf16_is_not_taken_where_it_is_slower() -> None:
+    """Products that are emulated take four times as long as fp32's, real ones half as long."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        left, right, taken = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype), list[float]()
+        for _ in range(20):
+            before = time.perf_counter()
+            left @ right
+            taken.append(time.perf_counter() - before)
+        return min(taken)
+
+    assert not has_bf16() or seconds(torch.bfloat16) < 1.5 * seconds(torch.float32)
 
 
 def test_in_full_precision_the_model_itself_is_used() -> None:
