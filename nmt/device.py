@@ -85,7 +85,8 @@ def has_bf16() -> bool:
     than fp32.
     """
     known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return torch.backends.mkldnn.is_available() and any(known.get(name) for name in BF16_PRODUCTS)
+    is_there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return is_there and any(known.get(name) for name in BF16_PRODUCTS)
 
 
 def _use_fast_fp32_products() -> None:
