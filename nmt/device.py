@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import os
-from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -84,9 +83,10 @@ def has_bf16() -> bool:
     oneDNN takes bf16 on every CPU with AVX-512; where that has no such products they are emulated, four times slower
     than fp32.
     """
-    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    is_there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    return is_there and any(known.get(name) for name in BF16_PRODUCTS)
+    if not (hasattr(torch.cpu, "get_capabilities") and torch.backends.mkldnn.is_available()):  # type: ignore[no-untyped-call]
+        return False
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name, False) for name in BF16_PRODUCTS)
 
 
 def _use_fast_fp32_products() -> None:
