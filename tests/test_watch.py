@@ -25,7 +25,7 @@ from torch.distributed import HashStore
 from nmt.ranks import Rank
 from nmt.training import watch
 
-watch.BEAT, watch.LATE, watch.SILENT, watch.LEAVING = 0.02, 0.3, 1.0, 0.1
+watch.BEAT, watch.LATE, watch.SILENT, watch.LEAVING, watch.ASLEEP = 0.02, 0.3, 1.0, 0.1, 0.5
 store = HashStore()
 three = [watch.Watch(Rank(rank, 3, rank, 3), store, sys.stdout) for rank in range(3)]
 for each in three:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BEAT = 1.0  # seconds
 LATE = 4.0  # seconds without a beat after which one is missing where a connection broke, too
 SILENT = 30.0  # seconds without a beat after which a process is given up
+ASLEEP = 5.0  # seconds between two looks at the clock after which a process must have slept
 LEAVING = 10.0  # seconds that are left to what this process is doing, to end by itself
 GONE = "gone"  # the key under which the first to fail says so
 
@@ -99,7 +100,7 @@ class Watch:
         before = time.monotonic()
         while not self._ended.wait(BEAT):
             now = time.monotonic()
-            self._awake += min(now - before, 2 * BEAT)
+            self._awake += now - before if now - before < ASLEEP else BEAT
             before = now
             if cause := self._found(SILENT):
                 self._leave(cause)
