@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 from trainings import Setting, tiny, write_corpus
 
-from nmt.batches import Padded, Position
+from nmt.batches import Batch, Padded, Position
 from nmt.corpus import Pair, ParallelCorpus
 from nmt.device import Compute
 from nmt.encoded import EncodedCorpus, Encoding
@@ -22,8 +24,10 @@ from nmt.errors import DivergedError
 from nmt.models import Model, build
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
+from nmt.training.learner import Outcome
 from nmt.training.progress import Progress
-from nmt.training.signals import Interrupt
+from nmt.training.schedule import learning_rate
+from nmt.training.signals import Interrupt, Interrupted
 from nmt.training.trainer import MAX_SKIPPED, Parts, Trainer, batch_ceiling
 from nmt.training.validation import Result, Validator
 from nmt.translate import Translator
@@ -68,10 +72,13 @@ class Measured(Validator):
     """A validator that finds what it is told to find."""
 
     def __init__(self, scores: Sequence[float], alike: float = 0.0) -> None:
-        self.scores, self.alike, self.seconds = cycle(scores), alike, 0.0
+        self.scores, self.alike, self.seconds, self.kept = cycle(scores), alike, 0.0, 0.25
+
+    def reserve(self, limit: float) -> float:
+        return self.kept * limit
 
     def run(self, model: Model) -> Result:
-        value = next(self.scores)
+        self.kept, value = 0.1, next(self.scores)
         return Result({"loss": 50.0 - value, "bleu": value, "chrf": value + 1}, (), self.alike, 0.0)
 
 
@@ -83,6 +90,23 @@ def told(trained: Trainer) -> str:
     stream = trained.progress.stream
     assert isinstance(stream, io.StringIO)
     return stream.getvalue()
+
+
+class Slow:
+    """Replaces the clock of a trainer: a step takes as many seconds as the last number says that begins before it."""
+
+    def __init__(self, trained: Trainer, seconds: Mapping[int, float], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.rates, self.seconds = trained.parts.started, [0.0], seconds
+        learn = trained.learner.learn
+
+        def slowly(batches: Sequence[Batch], step: int, rate: float) -> Outcome:
+            self.now += self.seconds[max(first for first in self.seconds if first <= step)]
+            self.rates.append(rate)
+            return learn(batches, step, rate)
+
+        monkeypatch.setattr(trained.learner, "learn", slowly)
+        for module in ("trainer", "clock"):
+            monkeypatch.setattr(f"nmt.training.{module}.time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 # ---- limits -----------------------------------------------------------------------------------------------------
@@ -102,6 +126,63 @@ def test_training_ends_at_the_first_limit(changes: dict[str, Setting], reason: s
     assert steps_kept(trained)[-1] == trained.step == trained.best_step
     assert trained.position.epoch == 2 or "epochs" not in reason
     assert trained.step == 5 or "steps" not in reason
+
+
+COSINE: dict[str, Setting] = {
+    "training.schedule": "cosine", "training.max_steps": 100, "training.max_time": 60, "training.log_every": 2,
+    "training.valid_every": 20, "training.learning_rate": 1e-3, "training.warmup": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fewest"),
+    [({0: 0.1}, 100), ({0: 1.0}, 45), ({0: 0.1, 50: 2.0}, 65), ({0: 3.0, 10: 0.1}, 100)],
+    ids=["in time", "slow", "slow from the middle", "slow at the start"],
+)
+def test_a_guessed_number_of_steps_follows_the_time(
+    seconds: dict[int, float], fewest: int, trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A learning rate that has not fallen when time is over costs more than the steps that were not made."""
+    trained = trainer(COSINE)
+    trained.parts = trained.parts._replace(adapts=True)
+    trained.validator = Measured([1.0])
+    slow = Slow(trained, seconds, monkeypatch)
+    reason = trained.train()
+    assert fewest <= trained.step <= 100
+    assert slow.now - trained.parts.started <= 60
+    assert reason == (
+        "max_steps 100" if trained.step == 100 else f"max_time 60 s, enough for {trained.step} of 100 steps"
+    )
+    assert slow.rates[-1] < 0.02 * max(slow.rates)
+    assert slow.rates[5] > 0.9e-3
+
+
+def test_a_given_number_of_steps_stays(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = trainer(COSINE)
+    trained.validator = Measured([1.0])
+    slow = Slow(trained, {0: 1.0}, monkeypatch)
+    assert trained.train() == "max_time 60 s"
+    assert slow.rates[-1] > 0.2 * max(slow.rates)
+
+
+def test_a_guess_made_better_survives(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is started again goes on at its learning rate; one given more time has a new plan."""
+    trained = trainer(COSINE)
+    trained.parts = trained.parts._replace(adapts=True)
+    trained.validator = Measured([1.0])
+    Slow(trained, {0: 1.0}, monkeypatch)
+    monkeypatch.setattr(trained.interrupt, "taken", lambda: signal.SIGTERM if trained.step == 31 else 0)
+    with pytest.raises(Interrupted):
+        trained.train()
+    rates = list[float]()
+    for steps in (100, 200):
+        again = trainer({**COSINE, "training.max_steps": steps})
+        slow = Slow(again, {0: 1.0}, monkeypatch)
+        again._restore()
+        again._step([next(again._batches())])
+        rates.append(slow.rates[-1])
+    assert rates[0] == learning_rate(32, trained.config) < learning_rate(32, trained.parts.config.training)
+    assert rates[1] == learning_rate(32, trained.parts.config.training.model_copy(update={"max_steps": 200}))
 
 
 @pytest.mark.parametrize("metric", ["bleu", "chrf", "loss"])

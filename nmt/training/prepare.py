@@ -88,7 +88,8 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
             heldout.save(run, split, config.data)
         checkpoint.save_config(run, config, pairs.fingerprints(), reasons)
         tokenizers.save(run)
-    return Parts(config, run, model, tokenizers, corpus, valid, on, request.started, world)
+    adapts = "training.max_steps" in reasons
+    return Parts(config, run, model, tokenizers, corpus, valid, on, request.started, world, adapts)
 
 
 def _chosen(config: Config, choices: list[recipe.Choice], reasons: dict[str, str], progress: Progress) -> Config:

@@ -6,7 +6,6 @@ patience are all in a checkpoint, so that a run that was killed ends in the very
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -31,7 +30,7 @@ from nmt.training.schedule import Record, learning_rate
 from nmt.training.sharded import build_learner
 from nmt.training.signals import Interrupt, Interrupted
 from nmt.training.validation import Validator
-from nmt.training.world import Alone, World
+from nmt.training.world import Alone, World, compare
 
 AUTO_BATCH_TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 16384}
 ALIKE = 0.5  # of the translations of different sentences: more than that are not chance
@@ -50,6 +49,7 @@ class Parts(NamedTuple):
     compute: Compute
     started: float  # time.monotonic() when the command began
     world: World = Alone()
+    adapts: bool = False  # max_steps is a guess at what max_time allows, to be made better on the way
 
 
 class Trainer:
@@ -115,8 +115,10 @@ class Trainer:
     def ended(self) -> str:
         """Say which limit is reached, or return an empty string."""
         config = self.config
+        if self.step >= (planned := self.parts.config.training.max_steps):
+            return f"max_steps {planned}"
         if self.step >= config.max_steps:
-            return f"max_steps {config.max_steps}"
+            return f"max_time {config.max_time:g} s, enough for {self.step} of {planned} steps"
         if config.max_epochs is not None and self.position.epoch >= config.max_epochs:
             return f"max_epochs {config.max_epochs}"
         if config.patience and self.record.bad >= config.patience:
@@ -183,9 +185,20 @@ class Trainer:
 
     def _report(self) -> None:
         if self.step % self.config.log_every == 0:
-            self.progress.log(self._measure(self.clock.read()))
+            measured = self.clock.read()
+            self._replan(measured.seconds_per_step)
+            self.progress.log(self._measure(measured))
         elif self.progress.is_due():
             self.progress.tick(self._measure(self.clock.peek()))
+
+    def _replan(self, per_step: float) -> None:
+        """Have the schedule end with the time, where a machine slower than when it was timed cannot do all steps."""
+        if not self.parts.adapts or (limit := self.config.max_time) is None:
+            return
+        left = limit - self.seconds() - self.validator.reserve(limit)
+        (most,) = self.world.most((per_step + self.validator.seconds / self.config.valid_every) / max(left, 1e-9))
+        last = min(self.parts.config.training.max_steps, self.step + max(int(1 / most), 0))
+        self.config = self.config.model_copy(update={"max_steps": last})
 
     def _measure(self, measured: Measured) -> Report:
         config, per_step = self.config, measured.seconds_per_step
@@ -203,7 +216,7 @@ class Trainer:
     def _validate(self) -> None:
         """Measure the averaged weights, keep the record, save."""
         if self.world.size > 1 and not self.config.fsdp:
-            self._compare()
+            compare(self.world, self.learner.model, self.step)
         scores, samples, alike, seconds = self.validator.run(self.learner.averaged())
         self.clock.pause(seconds)
         metric = self.config.metric
@@ -220,18 +233,6 @@ class Trainer:
                 what = f"{alike:.0%} of the translations are one and the same line"
                 self.progress.say(f"warning: step {self.step}: {what}; if it stays so, lower training.learning_rate")
             self._save()
-
-    def _compare(self) -> None:
-        """Raise DivergedError where processes have come to have different weights, which nothing they do may cause."""
-        total = float(
-            torch.stack([weights.detach().double().sum() for weights in self.learner.model.parameters()]).sum()
-        )
-        most, least = self.world.most(total, -total)
-        if most != -least and not math.isnan(total):
-            where = (
-                "the processes have different weights; is nmt the same version on all hosts? resume from a checkpoint"
-            )
-            raise DivergedError(f"step {self.step}: {where}")
 
     # ---- checkpoints ------------------------------------------------------------------------------------------
 
@@ -265,6 +266,8 @@ class Trainer:
             "seconds": self.seconds(),
             "validation_seconds": self.validator.seconds,
             "schedule": self.config.schedule,
+            "max_steps": self.config.max_steps,
+            "planned": self.parts.config.training.max_steps,
             **self.learner.state(),
         }
 
@@ -283,6 +286,8 @@ class Trainer:
         self.validated, self.skipped, self.earlier = state["validated"], state["skipped"], state["seconds"]
         self.validator.seconds = state["validation_seconds"]
         self._saved = (self.step, self.validated)
+        if state.get("planned") == self.config.max_steps:
+            self.config = self.config.model_copy(update={"max_steps": state["max_steps"]})
         self.progress.begin(self.step)
         if state["threads"] != torch.get_num_threads():
             threads = f"{torch.get_num_threads()} threads, {state['threads']} before"

@@ -8,6 +8,7 @@ What is sent is numbers and text, never pickled. Tensors go by NCCL between GPUs
 from __future__ import annotations
 
 import json
+import math
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nmt.errors import OptionError, ResourceError
+from nmt.errors import DivergedError, OptionError, ResourceError
 from nmt.ranks import Rank, rank
 from nmt.training.signals import Interrupt, Interrupted
 from nmt.training.watch import Watch, advice
@@ -153,6 +154,15 @@ def join(interrupt: Interrupt, stream: TextIO) -> Iterator[World]:
     finally:
         watch.end()
         dist.destroy_process_group()
+
+
+def compare(world: World, model: torch.nn.Module, step: int) -> None:
+    """Raise DivergedError where processes have come to have different weights, which nothing they do may cause."""
+    total = float(torch.stack([weights.detach().double().sum() for weights in model.parameters()]).sum())
+    most, least = world.most(total, -total)
+    if most != -least and not math.isnan(total):
+        where = "the processes have different weights; is nmt the same version on all hosts? resume from a checkpoint"
+        raise DivergedError(f"step {step}: {where}")
 
 
 def _meet(own: Rank, stream: TextIO) -> tuple[Store, Watch]:
