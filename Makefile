@@ -23,8 +23,9 @@ demo: setup
 	@paste -d '\n' input.txt output.txt | sed 'n; s/^/    -> /'
 	$(BIN)/nmt eval --bleu
 
+# One process a core. Those with nothing left take from what the others have not begun.
 test: setup
-	$(BIN)/pytest $(SLOW)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(SLOW)
 
 check: setup audit
 	$(BIN)/ruff check .

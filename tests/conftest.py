@@ -1,14 +1,33 @@
 """What holds for every test."""
 
+from __future__ import annotations
+
 import os
 import signal
+from collections import defaultdict
+
+import pytest
 
 # Shells start background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests run side by side, one process a core (`pytest -n auto`). Each keeps to its own core, and so do the programs it
-# starts: two trainings with threads on both cores would wait for each other, and stopwatches would measure that.
+# starts: trainings with threads on all cores would wait for each other, and stopwatches would measure that.
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
 if _worker and hasattr(os, "sched_setaffinity"):
     _cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {_cores[int(_worker) % len(_cores)]})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured, rows under the heading that `record_property` was given with each."""
+    found = defaultdict[str, list[object]](list)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                for heading, row in report.user_properties:
+                    found[heading].append(row)
+    for heading, rows in found.items():
+        terminalreporter.write_line("")
+        for line in (heading, *rows):
+            terminalreporter.write_line(str(line))

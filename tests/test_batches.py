@@ -218,6 +218,7 @@ def test_an_epoch_sees_every_pair_once_and_ends_where_the_next_begins() -> None:
     assert {position.block for _, position in seen[:-1]} == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("sampling", [False, True])
 def test_training_goes_on_from_any_position_with_the_very_next_batch(sampling: bool) -> None:

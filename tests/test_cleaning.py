@@ -107,6 +107,7 @@ def test_repetitions_are_those_that_a_set_finds(different: int, monkeypatch: pyt
         naive.add(row)
 
 
+@pytest.mark.slow
 def test_a_remembered_pair_takes_no_object() -> None:
     seen = cleaning.Repetitions()
     tracemalloc.start()

@@ -143,6 +143,7 @@ def test_only_files_are_read(tmp_path: Path) -> None:
 PARTS = [b"2 2\n", b"a ", b"b ", b"1 2", b"\n", b"nan", b" ", b"\x1f\x8b", BINARY, b"99999999999 2\n", b"1e999 "]
 
 
+@pytest.mark.slow
 @given(data=st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=5))).map(b"".join))
 @settings(deadline=None, max_examples=300)
 def test_any_bytes_are_vectors_or_an_error_of_ours(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -294,6 +295,7 @@ def with_vectors(folder: Path, width: int) -> dict[str, Setting]:
     return {"model.embeddings": str(folder / "vectors.bin")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SHAPES)
 def test_a_training_starts_from_them_and_needs_them_no_more(family: str, corpus: list[str], tmp_path: Path) -> None:
     width, changes = SHAPES[family]
@@ -512,6 +514,7 @@ def test_bad_utf8_is_replaced_or_dropped_when_asked(texts: Path) -> None:
     assert (texts / "dropped.txt").read_bytes() != (texts / "replaced.txt").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_whole_way(texts: Path) -> None:
     """Vectors of one's own are what a training starts from; nothing of gensim is loaded then."""
     assert learn("-o", "vectors.bin") == 0

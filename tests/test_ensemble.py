@@ -241,6 +241,7 @@ def test_members_that_differ_say_something_else(folder: Path) -> None:
     assert both == texts(loaded(folder, "rnn", "a"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_tokens", [1, 50, 4096])
 def test_neighbours_and_batch_size_change_nothing(folder: Path, batch_tokens: int) -> None:
     translator = loaded(folder, "a", "rnn")

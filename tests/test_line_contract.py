@@ -211,6 +211,7 @@ def test_a_very_long_line_is_translated_in_pieces(translator: Translator) -> Non
     assert answer.warnings == [f"stdin:2: {tokens} tokens > 512; translated in {parts} pieces"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(10_000, 100_000), pytest.param((1_000_000, 10_000_000), marks=pytest.mark.slow)])
 def test_a_line_without_a_space_takes_linear_time(translator: Translator, sizes: tuple[int, int]) -> None:  # A28
     seconds = []

@@ -55,6 +55,7 @@ def assert_is_mean(found: Mapping[str, Tensor], several: list[dict[str, Tensor]]
         torch.testing.assert_close(tensor.double(), mean, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run", "rnn"])
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_the_mean_of_equals_is_each_of_them_to_the_byte(folder: Path, name: str, times: int) -> None:

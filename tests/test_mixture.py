@@ -189,6 +189,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 WEIGHED: dict[str, Setting] = {"data.weights": "[1, 3]", "data.tags": f'["", {TAG}]'}
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_in_the_weights_of_an_unbroken_one(corpora: list[str], tmp_path: Path) -> None:
     changes: dict[str, Setting] = {**WEIGHED, "training.max_steps": 40, "training.log_every": 10}
     told = run_training(tmp_path / "straight", tiny(corpora, changes))
@@ -199,6 +200,7 @@ def test_a_resumed_training_ends_in_the_weights_of_an_unbroken_one(corpora: list
     assert digest(tmp_path / "stopped") == digest(tmp_path / "straight")
 
 
+@pytest.mark.slow
 def test_weights_of_one_are_no_weights_and_others_are(corpora: list[str], tmp_path: Path) -> None:
     plain: dict[str, Setting] = {"tokenizer.sampling": 0}
     for name, changes in (("none", {}), ("one", {"data.weights": "[1, 1]"}), ("two", {"data.weights": "[1, 2]"})):

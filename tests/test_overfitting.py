@@ -12,7 +12,7 @@ from trainings import Setting, run_training, tiny, write_files
 import nmt
 
 PHRASES = Path(__file__).parents[1] / "data" / "phrasebook"
-STEPS = 500
+STEPS = 320
 BY_HEART: dict[str, Setting] = {
     "model.dim": 96, "tokenizer.vocab_size": "auto", "tokenizer.sampling": 0,
     "training.batch_tokens": 512, "training.learning_rate": 5e-3, "training.warmup": 50, "training.schedule": "cosine",

@@ -74,6 +74,7 @@ def test_every_source_is_distinct_so_that_the_mapping_is_a_function():
     assert all(len(translations) == 1 for translations in mapping.values())
 
 
+@pytest.mark.slow
 def test_a_third_of_the_test_combines_words_never_seen_together(built):
     known = {pair for part in ("train", "valid") for phrase in built[part] for pair in phrase.pairs}
     unseen = [phrase for phrase in built["test"] if not known.issuperset(phrase.pairs)]

@@ -181,6 +181,7 @@ FORMATS = {
 }
 
 
+@pytest.mark.slow
 @keeps("aligned files", *FORMATS)
 @pytest.mark.parametrize("format_", FORMATS)
 def test_every_format_trains_the_same_model(world: World, format_: str) -> None:
@@ -251,6 +252,7 @@ def test_without_validation_pairs_some_are_held_out(world: World) -> None:
     assert {*zip(*held, strict=True)} < {*zip(*train, strict=True)}
 
 
+@pytest.mark.slow
 @keeps("unequal sides", "empty sides", "too long pairs", "train --bad-utf8")
 def test_bad_pairs_are_counted_or_refused(world: World) -> None:
     english, french = ((world.folder / f"train.{name}").read_bytes() for name in ("en", "fr"))
@@ -310,6 +312,7 @@ def test_progress_is_told_and_kept(world: World) -> None:
     assert events.read_bytes().count(b"train/loss") == 300
 
 
+@pytest.mark.slow
 @keeps("nmt.yaml", "train with a config", "default run folder", "finished runs say so", "another config is refused")
 def test_configs_and_where_runs_go(world: World) -> None:
     here = World(world.folder / "configured", world.terminal)
@@ -398,6 +401,7 @@ MATTERS = {  # every option that has no row of its own changes the weights
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @keeps("train --set", *MATTERS)
 @pytest.mark.parametrize("option", MATTERS)
 def test_an_option_of_training_changes_the_weights(world: World, option: str) -> None:
@@ -413,6 +417,7 @@ def test_seed_decides_the_weights(world: World) -> None:
     assert world.weights("two-again") == world.weights(two)
 
 
+@pytest.mark.slow
 @keeps("train --batch-tokens", "train --max-epochs", "accumulation", "batch_tokens: auto")
 def test_steps_of_an_epoch_follow_from_batches(world: World) -> None:
     def steps(*arguments: str) -> int:
@@ -426,6 +431,7 @@ def test_steps_of_an_epoch_follow_from_batches(world: World) -> None:
     assert steps("--batch-tokens", "auto") == steps("--batch-tokens", "4096") < whole
 
 
+@pytest.mark.slow
 @keeps("train --max-steps", "resume", "a larger limit goes on")
 def test_a_larger_limit_goes_on_to_the_same_weights(world: World) -> None:
     world.train("six", "--max-steps", "6").ok()
@@ -436,6 +442,7 @@ def test_a_larger_limit_goes_on_to_the_same_weights(world: World) -> None:
     assert [record["step"] for record in world.metrics("halves")] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 @keeps("train --patience", "early stopping")
 @pytest.mark.parametrize("metric", ["loss", "bleu", "chrf"])
 def test_patience_ends_training_when_nothing_gets_better(world: World, metric: str) -> None:
@@ -596,6 +603,7 @@ def test_presets_have_the_size_of_their_papers(preset: str) -> None:
     assert sum(each.numel() for each in model.parameters()) == pytest.approx(parameters, rel=0.04)
 
 
+@pytest.mark.slow
 @keeps("train --preset", "preset tiny", "preset luong")
 @pytest.mark.parametrize(
     ("preset", "settings", "described"),
@@ -634,6 +642,7 @@ def test_every_recurrent_model_learns(world: World, cell: str, attention: str, i
 KINDS = {"unigram": "auto", "bpe": "300", "char": "auto", "word": "auto"}
 
 
+@pytest.mark.slow
 @keeps("tokenizer types", "vocabulary size auto", "separate tokenizers")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_tokenizer_trains_and_text_comes_back_detokenised(world: World, kind: str) -> None:
@@ -708,6 +717,7 @@ LEARNT = {  # what each option makes other vectors of
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @keeps("embeddings train", *(f"embeddings train {option}" for option in LEARNT), "train --set")
 @keeps(*(f"embeddings train --{name}" for name in ("tokenizer", "output", "dim", "threads", "force")))
 @keeps("embeddings train --encoding", "embeddings train --bad-utf8", "model.embeddings")
@@ -891,6 +901,7 @@ def test_of_drawn_translations_the_one_most_like_the_others_is_chosen(world: Wor
     assert alone == world.translate("--sample", "--seed", "5", run="early").lines
 
 
+@pytest.mark.slow
 @keeps("translate --rerank", "translate --rerank-weight")
 def test_a_model_of_the_other_direction_re_ranks(world: World) -> None:
     """It helps a bad model to what a wide beam holds."""
@@ -905,6 +916,7 @@ def test_a_model_of_the_other_direction_re_ranks(world: World) -> None:
     assert chrf[0] < chrf[1]
 
 
+@pytest.mark.slow
 @keeps("ensembles", "average", "average --output", "average --last", "average --force")
 def test_several_models_are_one(world: World) -> None:
     world.train("another", "--seed", "2", "--max-steps", "300", "--set", LATER).ok()
@@ -956,6 +968,7 @@ def test_quiet_says_nothing(world: World) -> None:
     assert world.translate(stdin=b"\xff\n").error != ""
 
 
+@pytest.mark.slow
 @keeps("translate --unbuffered")
 @pytest.mark.parametrize("options", [(), ("--unbuffered",)])
 def test_lines_leave_one_by_one_if_unbuffered(world: World, options: tuple[str, ...]) -> None:
@@ -1029,6 +1042,7 @@ def test_beams_are_compared(world: World) -> None:
     assert world.nmt(*swept, "--beams", "1,4").ok().out.splitlines()[0].split()[:2] == ["beam", "BLEU"]
 
 
+@pytest.mark.slow
 @keeps("eval --report", "compare", "compare --source", "compare --reference", "compare --output", "compare --force")
 @keeps("compare --format", "compare --tokenize", "compare --target-lang", "compare --beam-size")
 @keeps("compare --device", "compare --precision", "compare --threads")
@@ -1061,6 +1075,7 @@ def test_a_model_is_exported_and_checked(world: World) -> None:
     assert (world.folder / "exported/model.bin").stat().st_size < size
 
 
+@pytest.mark.slow
 @keeps("bench", "bench --model", "bench --seconds", "bench --format", "bench --device", "bench --threads")
 def test_the_machine_is_measured(world: World) -> None:
     quick = ("bench", "-m", "trained", "--seconds", "0.01", "--threads", "1", "--device", "cpu")
@@ -1090,6 +1105,7 @@ def maps(world: World, *options: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @keeps("attention", "attention --model", "attention --output", "attention --force", "attention --device")
 @keeps("attention --threads", "attention --words")
 def test_attention_is_shown_in_every_form(world: World) -> None:
@@ -1210,6 +1226,7 @@ def test_back_translations_are_filtered(world: World) -> None:
     assert made(world, "backtranslate", *loose)[0][0].endswith("\tThe brave wolf hears the café.")
 
 
+@pytest.mark.slow
 @keeps("distill", "distill --model", "distill --output", "distill --force", "distill --beam-size")
 @keeps("distill --length-penalty", "distill --best-of", "distill --metric", "distill --batch-tokens", "distill --shard")
 @keeps("distill --block-lines", "distill --set", "distill --encoding", "distill --bad-utf8", "distill --threads")

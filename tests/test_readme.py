@@ -60,6 +60,7 @@ def test_blocks_are_found() -> None:
     assert {block.is_slow for block in BLOCKS} == {True, False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [block.text for block in BLOCKS if not block.is_slow])
 def test_commands_run_as_they_are_printed(terminal: Terminal, folder: Path, block: str) -> None:
     done = terminal.shell(block, folder=folder).ok()

@@ -214,6 +214,7 @@ def test_two_files_are_enough_and_choices_are_told_and_kept(tmp_path: Path) -> N
     assert (tmp_path / "other" / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.slow
 def test_another_option_is_another_run(tmp_path: Path) -> None:
     files, run = write_corpus(tmp_path, 200), tmp_path / "run"
     words = ["train", *files, "-o", run, *SMALL, "--max-steps", 2, "--max-time", "2m"]
@@ -223,6 +224,7 @@ def test_another_option_is_another_run(tmp_path: Path) -> None:
     assert "model.dropout" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_config_and_a_start_from_another_model_are_as_they_say(tmp_path: Path) -> None:
     files, run = write_corpus(tmp_path, 60), tmp_path / "run"
     plain = nmt("train", *files, "-o", run, *SMALL, "--max-steps", 2, "--set", "training.recipe=none")

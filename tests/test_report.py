@@ -80,6 +80,7 @@ def test_scores_and_intervals_are_those_of_the_sacrebleu_command(files: list[str
         assert "|bs:1000|seed:12345|" in record["signature"]
 
 
+@pytest.mark.slow
 def test_p_values_of_three_systems_are_those_of_the_sacrebleu_command(files: list[str]) -> None:
     theirs = sacrebleu(files[0], files[1:], "--paired-ar")
     for metric in report(3).metrics:

@@ -114,7 +114,7 @@ def test_every_block_is_made_once_and_all_processes_make_some(numbers: list[Path
     assert not numbers[0].with_name("out.parts").exists()
     assert done is not None
     assert (done.lines, done.source_tokens, done.target_tokens) == (36, 72, 36)
-    assert 12 * 0.05 / size <= done.seconds < seconds, "those of one process, in the mean"
+    assert 12 * 0.05 / size - 1e-3 < done.seconds < seconds, "those of one process, in the mean"
 
 
 def test_what_another_process_has_just_finished_is_left_alone(
@@ -332,6 +332,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 def test_the_bytes_are_those_of_one_process(terminal: Terminal, here: Path, options: str) -> None:
     one = terminal.nmt(*command("-o", "one", "--stats", *options.split()), folder=here).ok()
@@ -456,6 +457,7 @@ def many(here: Path) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_with_any_number_of_processes(terminal: Terminal, here: Path, many: list[str]) -> None:
     parts, words = here / "out.parts", command("-b", "5", "-o", str(here / "out"), files=many)
     process = started([*words, "--workers", "2"], here)

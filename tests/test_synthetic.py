@@ -75,6 +75,7 @@ def counted(done: Done) -> str:
 # ---- the commands -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_back_translations_stand_before_the_lines_they_come_from(terminal: Terminal, here: Path, models: Path) -> None:
     done = terminal.nmt(*back("-o", "bt.tsv", "-b", "2"), folder=here).ok()
     assert done.out == ""
@@ -88,6 +89,7 @@ def test_back_translations_stand_before_the_lines_they_come_from(terminal: Termi
     assert [*pairs] == [Pair(*row) for row in found]
 
 
+@pytest.mark.slow
 def test_sampling_is_decided_by_seed_and_line(terminal: Terminal, here: Path) -> None:
     options = {"a": (), "same": ("--sample", "--seed", "1"), "other": ("--seed", "2"), "cold": ("--top-k", "1")}
     for name, words in options.items():
@@ -258,6 +260,7 @@ def killed(
     return process
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_in_the_same_bytes(
     terminal: Terminal, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +282,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(
     assert not parts.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_signal_leaves_what_is_finished(
     how: signal.Signals, code: int, terminal: Terminal, here: Path, monkeypatch: pytest.MonkeyPatch

@@ -36,7 +36,7 @@ class Size(NamedTuple):
 
 
 SMALL = Size("12345678", 3, 200)
-THOROUGH = {"copy": Size("0123456789", 4, 700), "sort": Size("0123456789", 4, 1000)}
+THOROUGH = {"copy": Size("0123456789", 4, 450), "sort": Size("0123456789", 4, 700)}
 MOST = 4000  # sequences to train on
 
 

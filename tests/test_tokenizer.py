@@ -355,6 +355,7 @@ def use_damaged_models() -> None:
             learnt.decode([[piece] for piece in range(learnt.size)])
 
 
+@pytest.mark.slow
 def test_a_damaged_model_never_crashes() -> None:
     assert run_child("from test_tokenizer import use_damaged_models; use_damaged_models()") == ""
 

@@ -98,6 +98,7 @@ def metrics(run: Path, kind: str, name: str) -> dict[int, float]:
 # ---- stop and resume --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "limits"),
     [("everything", [5, 8]), ("average", [5, 7, 10]), ("rnn", [4, 11]), ("techniques", [2, 5, 10])],
@@ -128,6 +129,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 def test_killed_at_every_kind_of_moment_it_ends_the_same(
     corpus: list[str], straight: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -196,6 +198,7 @@ def test_killed_at_chosen_moments_it_ends_the_same(
     assert digest(tmp_path) == digest(straight("everything"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "pattern", "code"),
     [
@@ -464,6 +467,7 @@ def heldout_files(run: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.glob("heldout.*")}
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_split_it_began_with(tmp_path: Path) -> None:
     """Stopped before its config was there, it begins anew; a test corpus named later changes nothing any more."""
     corpus, run = write_numbers(tmp_path, 5000), tmp_path / "run"

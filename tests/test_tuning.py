@@ -51,6 +51,7 @@ class Erring(Translator):
         return [text.replace("x4", "y4") if row < wrong else text for row, text in enumerate(REFERENCES)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("best", ALPHAS)
 def test_the_best_of_all_is_chosen(best: float) -> None:
     wrong = {alpha: 100 + 10 * place for place, alpha in enumerate(ALPHAS)} | {best: 0}

@@ -72,6 +72,7 @@ def test_nobody_leaves_while_all_live(watches: list[Watching]) -> None:
     assert [each.left for each in watches] == ["", "", ""]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped here")
 def test_nobody_leaves_after_a_sleep_of_all() -> None:
     command = [sys.executable, "-c", SLEEPER]

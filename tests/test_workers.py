@@ -189,6 +189,7 @@ ENDLESS = """
 """
 
 
+@pytest.mark.slow
 @FORKS
 @pytest.mark.parametrize(("how", "told"), [(signal.SIGKILL, 0), (signal.SIGINT, 1), (signal.SIGTERM, 0)])
 def test_when_the_first_process_ends_so_do_the_others_at_once(how: signal.Signals, told: int, tmp_path: Path) -> None:
