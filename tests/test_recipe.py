@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from trainings import write_corpus
+from trainings import run_training, write_corpus
 
 from nmt.config import Config
 from nmt.configfile import load_config
@@ -235,3 +236,22 @@ def test_a_config_and_a_start_from_another_model_are_as_they_say(tmp_path: Path)
     )
     assert tuned.returncode == 0, tuned.stderr
     assert "the recipe" not in tuned.stderr
+
+
+@pytest.mark.slow
+def test_where_time_is_short_the_learning_rate_falls_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that was timed at ten thousand times its speed; all of it as a user has it but for that."""
+    monkeypatch.setattr("nmt.training.pace.measure", lambda *parts: Pace(60, 100.0, 1e-5))
+    files = write_corpus(tmp_path, 60)
+    for name, given in (("planned", {}), ("given", {"training.max_steps": 200_000, "training.max_epochs": 20_000})):
+        run = tmp_path / name
+        flags = {"data.train": files, "training.recipe": "auto", "training.max_time": "12s", "training.log_every": 5}
+        flags.update(given)
+        told = run_training(run, load_config(None, [word for word in SMALL if word != "--set"], flags))
+        records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        rates = [record["learning_rate"] for record in records if record["kind"] == "train"]
+        assert "training ended: max_time 12 s" in told
+        assert (rates[-1] < 0.05 * max(rates)) == (name == "planned"), rates
+        assert len(rates) > 5

@@ -197,8 +197,9 @@ class Trainer:
             return
         left = limit - self.seconds() - self.validator.reserve(limit)
         (most,) = self.world.most((per_step + self.validator.seconds / self.config.valid_every) / max(left, 1e-9))
-        last = min(self.parts.config.training.max_steps, self.step + max(int(1 / most), 0))
-        self.config = self.config.model_copy(update={"max_steps": last})
+        plan = self.parts.config.training
+        last = min(plan.max_steps, self.step + max(int(1 / most), 0))
+        self.config = plan.model_copy(update={"max_steps": last, "warmup": min(plan.warmup, last // 4)})
 
     def _measure(self, measured: Measured) -> Report:
         config, per_step = self.config, measured.seconds_per_step
@@ -265,9 +266,8 @@ class Trainer:
             "skipped": self.skipped,
             "seconds": self.seconds(),
             "validation_seconds": self.validator.seconds,
-            "schedule": self.config.schedule,
-            "max_steps": self.config.max_steps,
             "planned": self.parts.config.training.max_steps,
+            "adapted": self.config.model_dump(include={"max_steps", "warmup"}),
             **self.learner.state(),
         }
 
@@ -287,7 +287,7 @@ class Trainer:
         self.validator.seconds = state["validation_seconds"]
         self._saved = (self.step, self.validated)
         if state.get("planned") == self.config.max_steps:
-            self.config = self.config.model_copy(update={"max_steps": state["max_steps"]})
+            self.config = self.config.model_copy(update=state["adapted"])
         self.progress.begin(self.step)
         if state["threads"] != torch.get_num_threads():
             threads = f"{torch.get_num_threads()} threads, {state['threads']} before"
