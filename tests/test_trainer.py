@@ -154,7 +154,7 @@ def test_a_guessed_number_of_steps_follows_the_time(
         "max_steps 100" if trained.step == 100 else f"max_time 60 s, enough for {trained.step} of 100 steps"
     )
     assert slow.rates[-1] < 0.02 * max(slow.rates)
-    assert slow.rates[5] > 0.9e-3
+    assert max(slow.rates) > 0.9e-3
 
 
 def test_a_given_number_of_steps_stays(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:

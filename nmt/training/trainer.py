@@ -199,7 +199,7 @@ class Trainer:
         (most,) = self.world.most((per_step + self.validator.seconds / self.config.valid_every) / max(left, 1e-9))
         plan = self.parts.config.training
         last = min(plan.max_steps, self.step + max(int(1 / most), 0))
-        self.config = plan.model_copy(update={"max_steps": last, "warmup": min(plan.warmup, last // 4)})
+        self.config = plan.model_copy(update={"max_steps": last, "warmup": plan.warmup * last // plan.max_steps})
 
     def _measure(self, measured: Measured) -> Report:
         config, per_step = self.config, measured.seconds_per_step
