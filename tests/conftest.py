@@ -8,8 +8,11 @@ from collections import defaultdict
 
 import pytest
 
-# Shells start background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested there.
+# Shells start background jobs with SIGINT ignored, nohup with SIGHUP, and children inherit that: Ctrl-C and a hang-up
+# could not be tested there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Tests run side by side, one process a core (`pytest -n auto`). Each keeps to its own core, and so do the programs it
 # starts: trainings with threads on all cores would wait for each other, and stopwatches would measure that.

@@ -98,7 +98,7 @@ def test_the_phrasebook_has_enough_swaps() -> None:
 
 SMALL = (
     "model.type=rnn", "model.cell=gru", "model.attention=additive", "model.dim=160", "model.embedding=128",
-    "training.learning_rate=4e-3", "training.max_epochs=8", "training.max_time=360s", "training.valid_every=600",
+    "training.learning_rate=4e-3", "training.max_epochs=8", "training.max_time=300s", "training.valid_every=600",
     "training.recipe=none", "training.precision=bf16", "training.patience=0",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from world import World
 from nmt.training import checkpoint
 
 LIMIT = 10.0  # seconds
-ATTEMPTS = 6
+ATTEMPTS = 3
 MOMENTS = {
     "while text is read": r"reading ",
     "when the tokenizer is there": r"tokenizer trained",
