@@ -255,3 +255,7 @@ def test_where_time_is_short_the_learning_rate_falls_all_the_same(
         assert "training ended: max_time 12 s" in told
         assert (rates[-1] < 0.05 * max(rates)) == (name == "planned"), rates
         assert len(rates) > 5
+    more = {**flags, "training.max_steps": 300_000, "training.max_time": "16s"}
+    more.pop("training.max_epochs")
+    told = run_training(tmp_path / "planned", load_config(None, [word for word in SMALL if word != "--set"], more))
+    assert "training ended: max_time 16 s;" in told  # what is given is not shortened, whoever chose it before

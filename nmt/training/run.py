@@ -77,6 +77,8 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt, world: Wo
         if world.rank == 0:
             checkpoint.sweep(run)
         parts = prepare(request._replace(config=settled(request)), progress, world)
+        if "max_steps" in request.config.training.model_fields_set:  # now, whoever chose it when the run began
+            parts = parts._replace(adapts=False)
     config, on = parts.config, parts.compute
     vocabulary = " and ".join(str(tokenizer.size) for tokenizer in dict.fromkeys(parts.tokenizers))
     workers = f"{world.size} processes, each with " if world.size > 1 else ""
