@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make quality", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", action="append", default=[], choices=[technique.name for technique in TECHNIQUES])
-    parser.add_argument("--max-steps", type=int, default=6_000, help="fewer only try it out")
+    parser.add_argument("--max-steps", type=int, default=2_000, help="fewer only try it out")
     parser.add_argument("--output", type=Path, default=CHECKOUT / "runs" / "quality")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each"
@@ -31,9 +31,7 @@ def main() -> None:
     _write_few(captions, place.folder)
     wanted = trainings(options.only, options.seeds)
     run_all(place, wanted, options.workers)
-    for training in wanted:
-        measure(place, training)
-    print(table(place, wanted))
+    print(table(measure(place, wanted)))
 
 
 def _write_few(captions: Path, folder: Path) -> None:

@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
-from techniques import Place, Technique, Training
+from techniques import READINGS, Place, Reading, Training
 
 TEST = "multi30k/test_2016_flickr"
+METRICS = ("bleu", "lc-norm-tok", "chrf")  # as the table has them
 
 
-def measure(place: Place, training: Training) -> None:
-    """Translate the test set with a run, beside which scores and translations are kept."""
-    scores = place.folder / f"{training.run}.json"
+class Row(NamedTuple):
+    """One row of the table."""
+
+    label: str
+    files: Sequence[Path]  # with scores, one of each seed
+
+
+def measure(place: Place, wanted: Sequence[Training]) -> list[Row]:
+    """Translate and score what is not scored yet; return a row of each technique, and of each reading of its runs."""
+    rows = []
+    for technique in dict.fromkeys(training.technique for training in wanted):
+        runs = [training.run for training in wanted if training.technique == technique]
+        rows.append(Row(technique.label, [_measured(place, run, [run]) for run in runs]))
+        for reading in READINGS:
+            if reading.of == technique.name:
+                rows.append(Row(reading.label, _read(place, runs, reading)))
+    return rows
+
+
+def _read(place: Place, runs: Sequence[str], reading: Reading) -> list[Path]:
+    if reading.is_ensemble:
+        return [_measured(place, f"{reading.name}-of-{len(runs)}", runs, reading)]
+    return [_measured(place, f"{reading.name}-{seed}", [run], reading) for seed, run in enumerate(runs, 1)]
+
+
+def _measured(place: Place, name: str, runs: Sequence[str], reading: Reading | None = None) -> Path:
+    """Translate the test set with one run, or with some as an ensemble, and return the file with the scores."""
+    scores = place.folder / f"{name}.json"
     if scores.exists():
-        return
-    source = place.data / f"{TEST}.en"
-    command = [sys.executable, "-m", "nmt", "translate", "-q", "-m", str(place.folder / training.run), str(source)]
-    done = subprocess.run(command, env={**os.environ}, stdout=subprocess.PIPE, check=True, encoding="utf-8")
-    hypotheses = done.stdout.split("\n")[:-1]
-    scores.write_text(json.dumps(score(hypotheses, place.data)), encoding="utf-8")
+        return scores
+    models = [str(place.folder / run) for run in runs]
+    if reading and reading.last:
+        merged = str(place.folder / name)
+        _nmt("average", *models, "--last", str(reading.last), "-o", merged, "--force")
+        models = [merged]
+    words = [word for model in models for word in ("-m", model)] + [*(reading.words if reading else ())]
+    translations = _nmt("translate", "-q", *words, str(place.data / f"{TEST}.en"))
+    scores.write_text(json.dumps(score(translations.split("\n")[:-1], place.data)), encoding="utf-8")
+    return scores
+
+
+def _nmt(*words: str) -> str:
+    """Run a command and return what it writes to standard output."""
+    command = [sys.executable, "-m", "nmt", *words]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, encoding="utf-8").stdout
 
 
 def score(hypotheses: Sequence[str], data: Path) -> dict[str, float]:
@@ -46,22 +82,18 @@ def prepared(lines: Sequence[str], language: str = "de") -> list[str]:
     return [str(tokenizer.tokenize(normalizer.normalize(line.lower()), return_str=True)) for line in lines]
 
 
-def table(place: Place, wanted: Sequence[Training]) -> str:
-    """Return a Markdown table with mean, spread and number of seeds of each technique."""
-    rows = ["| added | BLEU | lc-norm-tok | chrF2 | seeds |", "| --- | --- | --- | --- | --- |"]
-    for technique in dict.fromkeys(training.technique for training in wanted):
-        rows.append(_row(place, technique, [each for each in wanted if each.technique == technique]))
-    return "\n".join(rows)
+def table(rows: Sequence[Row]) -> str:
+    """Return a Markdown table with mean, range and number of seeds of each row."""
+    lines = ["| added | BLEU | lc-norm-tok | chrF2 | seeds |", "| --- | --- | --- | --- | --- |"]
+    for row in rows:
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in row.files]
+        cells = [_cell([scores[metric] for scores in found]) for metric in METRICS]
+        lines.append(f"| {row.label} | {' | '.join(cells)} | {len(found)} |")
+    return "\n".join(lines)
 
 
-def _row(place: Place, technique: Technique, wanted: Sequence[Training]) -> str:
-    found = [json.loads((place.folder / f"{each.run}.json").read_text()) for each in wanted]
-    cells = []
-    for metric in ("bleu", "lc-norm-tok", "chrf"):
-        values = [scores[metric] for scores in found]
-        spread = f" ({min(values):.2f}-{max(values):.2f})" if len(values) > 1 else ""
-        cells.append(f"{mean(values):.2f}{spread}")
-    return f"| {technique.label} | {' | '.join(cells)} | {len(found)} |"
+def _cell(values: Sequence[float]) -> str:
+    return f"{mean(values):.2f}" + (f" ({min(values):.2f}-{max(values):.2f})" if len(values) > 1 else "")
 
 
 def _lines(path: Path) -> list[str]:

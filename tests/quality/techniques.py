@@ -1,4 +1,4 @@
-"""What can be added to a training, and how each is trained; the longest first, side by side on the cores there are."""
+"""What can be added to a training or to a translation, and how each is trained, side by side on the cores there are."""
 
 from __future__ import annotations
 
@@ -30,15 +30,34 @@ RDROP = "training.rdrop=5"
 TECHNIQUES = (
     Technique("base", "none: dropout 0.3, label smoothing 0.1, EMA, cosine", ()),
     Technique("raw", "without EMA", ("training.ema=0",)),
-    Technique("post", "post-norm, at half the rate", ("model.norm=post", "training.learning_rate=2e-3")),
+    Technique("post", "post-norm, at half the rate", ("model.norm=post", "training.learning_rate=15e-4")),
     Technique("words", "word dropout 0.1", ("model.word_dropout=0.1",)),
     Technique("bpe", "BPE in place of unigram", ("tokenizer.type=bpe",)),
     Technique("bpe-dropout", "BPE-dropout 0.1", BPE),
     Technique("unigram-sampling", "unigram sampling 0.3", (UNIGRAM,)),
     Technique("rdrop", "R-Drop 5", (RDROP,)),
-    Technique("both-directions", "both directions for 20 epochs, then one", ("training.both_directions=20",)),
+    Technique("both-directions", "both directions for 8 epochs, then one", ("training.both_directions=8",)),
     Technique("recased", "2 % of the pairs in another case", ("data.recased=0.02",)),
     Technique("unigram-rdrop", "unigram sampling 0.3 and R-Drop 5", (UNIGRAM, RDROP)),
+)
+
+
+class Reading(NamedTuple):
+    """One row that takes no training: the runs of a technique, translated with in another way."""
+
+    name: str
+    label: str
+    of: str  # the technique
+    last: int = 0  # checkpoints whose mean translates; 0: the run as it is
+    words: tuple[str, ...] = ()  # further ones for `nmt translate`
+    is_ensemble: bool = False  # of all seeds, which makes one figure of them
+
+
+READINGS = (
+    Reading("averaged", "without EMA, mean of the last 5 checkpoints, 100 steps apart", "raw", last=5),
+    Reading("untuned", "length penalty 1, not one chosen on validation pairs", "base", words=("--length-penalty", "1")),
+    Reading("greedy", "a beam of 1", "base", words=("--beam-size", "1")),
+    Reading("ensemble", "all seeds as one ensemble", "base", is_ensemble=True),
 )
 
 
