@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -39,10 +40,11 @@ def ids_of(found: list[list[Hypothesis]]) -> list[list[tuple[int, ...]]]:
 
 
 def naive_beam(model: Lookup, source: Sequence[int], width: int, alpha: float, limit: int) -> list[tuple[int, ...]]:
-    """Beam search as it is defined, one hypothesis at a time and without an early end; ids, best first."""
+    """Beam search as it is defined, one hypothesis at a time, until `width` are settled; ids, best first."""
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     finished: list[tuple[float, tuple[int, ...]]] = []
-    while live and (len(finished) < width or score(*live[0], alpha) > max(finished)[0]):
+    bar = float("inf")
+    while live and sum(value >= bar for value, _ in finished) < width:
         candidates = []
         for total, ids in live:
             after = normalised(model, source, ids)[-1]
@@ -50,11 +52,16 @@ def naive_beam(model: Lookup, source: Sequence[int], width: int, alpha: float, l
             candidates += [(total + after[token], (*ids, token)) for token in allowed]
         candidates.sort(reverse=True)
         ended = [(total, ids[:-1]) for total, ids in candidates[:width] if ids[-1] == EOS]
-        finished += [(score(total, ids, alpha), ids) for total, ids in ended]
+        finished += [(score(total, ids, alpha), ids) for total, ids in ended if score(total, ids, alpha) <= bar]
+        finished = sorted(finished, reverse=True)[:width]
         live = [(total, ids) for total, ids in candidates if ids[-1] != EOS][:width]
         if width == 1 and finished:  # greedy
             break
-    return [ids for _, ids in sorted(finished, reverse=True)[:width]]
+        if live:
+            total, ids = live[0]
+            reach = score(total, (*ids, *[EOS] * (beam.AHEAD - 1))[:limit], alpha)
+            bar = min([bar, *(value for value, _ in finished if value >= reach)])
+    return [ids for _, ids in finished]
 
 
 def naive_greedy(model: Lookup, source: Sequence[int], limit: int, no_repeat: int = 0) -> tuple[int, ...]:
@@ -71,7 +78,8 @@ def naive_greedy(model: Lookup, source: Sequence[int], limit: int, no_repeat: in
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
-def test_wide_beam_is_exhaustive(alpha: float) -> None:
+def test_wide_beam_is_exhaustive(alpha: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beam, "AHEAD", 5)  # as long as any output
     space = [ids for length in range(6) for ids in itertools.product(range(4, 8), repeat=length)]
     for seed in range(4):
         model = Lookup(seed, end=-float(seed))
@@ -112,6 +120,47 @@ class Sure(Lookup):
 def test_endings_that_nobody_believes_in_do_not_end_the_search(width: int, alpha: float) -> None:
     options = at_most(20, beam_size=width, length_penalty=alpha)
     assert ids_of(search(Sure(0), pad([[4]]), options)) == [[(4,) * 10]]
+
+
+class Late(Lookup):
+    """Ends at once, or says one word so many times for sure, which has a hundredth the better score with alpha = 1."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__(0)
+        self.words_said, low, high = words, 0.5, 1.0
+        while high - low > 1e-12:
+            middle = (low + high) / 2
+            is_better = math.log(1 - middle) / ((6 + words) / 6) > 0.99 * math.log(middle)
+            low, high = (middle, high) if is_better else (low, middle)
+        self.ending = low
+
+    def step(self, tokens: Tensor, state: LookupState, memory: LookupMemory) -> tuple[Tensor, LookupState]:
+        logits, state = super().step(tokens, state, memory)
+        logits = torch.full_like(logits, -30.0)
+        if self.steps == 1:
+            logits[..., EOS], logits[..., 4] = math.log(self.ending), math.log(1 - self.ending)
+        else:
+            logits[..., EOS if self.steps > self.words_said else 4] = 0.0
+        return logits, state
+
+
+@pytest.mark.parametrize("words", range(1, 8))
+def test_a_live_hypothesis_is_granted_three_tokens_to_win(words: int) -> None:
+    assert beam.AHEAD == 3
+    best = (4,) * words if words <= 3 else ()
+    for n_best in (1, 2, 3):
+        options = at_most(20, beam_size=3, n_best=n_best, length_penalty=1.0)
+        ((first, *_),) = ids_of(search(Late(words), pad([[4]]), options))
+        assert first == best
+
+
+def test_lists_of_the_n_best_begin_with_those_of_fewer() -> None:
+    """Also where long translations have much the better scores, so that many come when others are settled."""
+    for seed in range(40):
+        model, source = Lookup(seed, scale=2.0, end=-1.0), pad(random_sources(20, seed))
+        lists = [search(model, source, at_most(12, beam_size=4, n_best=n, length_penalty=2.0)) for n in (1, 2, 3, 4)]
+        for fewer, more in itertools.pairwise(lists):
+            assert fewer == [row[: len(row) - 1] for row in more]
 
 
 def test_one_beam_is_greedy() -> None:

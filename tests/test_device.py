@@ -68,6 +68,16 @@ def test_products_of_fp32_are_exact_to_fp32() -> None:
     assert float((left @ right - exact).norm() / exact.norm()) < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("name", "way"), [("Intel Xeon 2.50GHz", "highest"), ("AMD EPYC 9R14", "medium"), (None, "medium")]
+)
+def test_intels_cpus_keep_the_products_of_mkl(name: str | None, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name} if name else {}, raising=False)
+    compute("cpu", "fp32")
+    assert torch.get_float32_matmul_precision() == ("highest" if real.get("amx_bf16") else way)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_products_run_in_the_precision_that_was_chosen(precision: str) -> None:
     on = compute("cpu", precision)

@@ -132,3 +132,11 @@ def test_a_finished_sample_stays_as_it_is() -> None:
     lengths = Counter(len(sample.ids) for sample in samples)
     assert abs(lengths[0] - 100) < 4 * math.sqrt(500 * 0.2 * 0.8)
     assert all(token > EOS for sample in samples for token in sample.ids)
+
+
+def test_samples_that_end_late_are_kept_however_good() -> None:
+    """Nothing that was drawn is left out for being better than what had ended before it."""
+    for seed in range(20):
+        model, source = Lookup(seed, scale=1.0, end=-1.0), pad(random_sources(10, seed))
+        for samples in search(model, source, at_most(20, sample=True, n_best=8, length_penalty=2.0)):
+            assert len(samples) == 8

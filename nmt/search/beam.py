@@ -21,7 +21,10 @@ from nmt.search.hypotheses import Candidates, Hypothesis, Requests, Strategy, le
 BLOCK = 64  # log-probabilities whose maximum is looked at before they are
 FREE = -1  # in `Plan.forced`: any token may stand here
 POLL = {"cuda": 8, "mps": 8}  # steps between two looks at what has finished: there each look waits for the device
-NEVER = float("-inf")
+NEVER, ALWAYS = float("-inf"), float("inf")
+# Tokens, its end among them, that a live hypothesis is granted for nothing when it is asked whether it could still win:
+# with one some translations get worse, with more than three hardly any change (docs/quality.md).
+AHEAD = 3
 
 
 class Plan(NamedTuple):
@@ -51,7 +54,8 @@ class Beams(NamedTuple):
     tokens: Tensor  # (batch, beam, 1 + steps) int64: BOS w1 .. wn, then anything
     log_probabilities: Tensor  # (batch, beam) nats; -inf: no hypothesis here
     finished: Finished
-    ended: Tensor  # (batch,) bool: nothing can change the result any more
+    bar: Tensor  # (batch,) the least score that is settled; hypotheses with a better one come too late
+    ended: Tensor  # (batch,) bool: the result is settled
 
 
 def make_plan(source: Padded, options: SearchConfig, requests: Requests) -> Plan:
@@ -100,7 +104,7 @@ def explore(
         if plan.vocabulary is not None:
             candidates = candidates._replace(tokens=plan.vocabulary[candidates.tokens])
         parents, beams = _advance(beams, candidates, step, options)
-        beams = beams._replace(ended=beams.ended | _is_settled(beams, plan, options, step))
+        beams = _settle(beams, plan, options, step)
         state = select(state, parents)
         if (step + 1) % period and step + 1 < steps:
             continue
@@ -163,6 +167,7 @@ def _begin(batch: int, steps: int, options: SearchConfig, device: torch.device) 
         tokens[:, :first],
         torch.zeros(batch, first, device=device),
         Finished(tokens, nothing, nothing),
+        torch.full((batch,), ALWAYS, device=device),
         torch.zeros(batch, dtype=torch.bool, device=device),
     )
 
@@ -207,14 +212,14 @@ def _advance(beams: Beams, candidates: Candidates, step: int, options: SearchCon
     histories[:, :, step + 1] = tokens
     is_end = tokens == EOS
 
-    is_new = is_end[:, :beam] & ~beams.ended[:, None]
     scores = totals[:, :beam] / length_penalty(step + 1, options.length_penalty)
+    is_new = is_end[:, :beam] & (scores <= beams.bar[:, None]) & ~beams.ended[:, None]
     new = Finished(histories[:, :beam], totals[:, :beam], scores.masked_fill(~is_new, NEVER))
     pool = Finished(*(torch.cat(pair, dim=1) for pair in zip(beams.finished, new, strict=True)))
     finished = select(pool, pool.scores.topk(beam).indices)
 
     log_probabilities, best = totals.masked_fill(is_end, NEVER).topk(beam)
-    live = Beams(beams.rows, select(histories, best), log_probabilities, finished, beams.ended)
+    live = beams._replace(tokens=select(histories, best), log_probabilities=log_probabilities, finished=finished)
     return parents.gather(1, best), live
 
 
@@ -230,20 +235,24 @@ def _staying(ended: Sequence[bool]) -> list[int]:
     return sorted(first)
 
 
-def _is_settled(beams: Beams, plan: Plan, options: SearchConfig, step: int) -> Tensor:
-    """Return (batch,) bool: nothing that counts can come any more, or `beam` have finished and nothing better follows.
+def _settle(beams: Beams, plan: Plan, options: SearchConfig, step: int) -> Beams:
+    """Return the beams with what no live hypothesis can surpass settled, and the sentences ended that need no more.
 
-    Log-probabilities only fall, and the longest output has the mildest divisor; a beam without hypotheses is at -inf.
-    Nothing better follows if no live hypothesis would beat the best one by ending at once: those that end later seldom
-    gain by their length what they lose by further tokens. That `beam` have finished is not enough: a sure model has one
-    hypothesis worth the name, and endings that it does not believe in fill the beam before that one ends.
+    A finished hypothesis is settled as soon as no live one would have a better score if its next `AHEAD` tokens were
+    certain: those that end later seldom gain by their length what they lose by further tokens. What is settled stays as
+    it is, whatever comes, so that a list of the n best begins with the list of fewer. That the beam is full of finished
+    hypotheses says nothing: a sure model has one that is worth the name, which unlikely short ones precede.
     """
     scores, live = beams.finished.scores, beams.log_probabilities.amax(1)
-    cannot_enter = live / plan.ceilings[beams.rows] <= scores[:, options.n_best - 1]
-    is_full = scores[:, -1] > NEVER
-    if scores.shape[1] > 1:  # a beam of one is greedy search, which takes the first ending
-        is_full &= live / length_penalty(step + 2, options.length_penalty) <= scores[:, 0]
-    return cannot_enter | is_full
+    divisors = plan.ceilings[beams.rows].clamp(max=length_penalty(step + 1 + AHEAD, options.length_penalty))
+    reach = live / divisors  # -inf for a beam without hypotheses
+    if options.sample:  # all that is drawn counts
+        reach = reach.masked_fill(live > NEVER, ALWAYS)
+    elif scores.shape[1] == 1:  # greedy search takes the first ending
+        reach = reach.masked_fill(scores[:, 0] > NEVER, NEVER)
+    settled = scores.masked_fill(scores < reach[:, None], ALWAYS)
+    bar = torch.minimum(beams.bar, settled.amin(1))
+    return beams._replace(bar=bar, ended=beams.ended | (scores[:, options.n_best - 1] >= bar))
 
 
 def _collect(beams: Beams, options: SearchConfig, found: list[list[Hypothesis]]) -> None:
