@@ -146,27 +146,27 @@ def test_fewer_pairs_get_fewer_pieces(pairs: int, pieces: list[int]) -> None:
 
 def test_each_technique_and_each_reading_of_its_runs_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[tuple[str, ...]] = []
+    written: list[tuple[Path, int, Path]] = []
 
     def fake(*words: str) -> str:
         called.append(words)
         return "\n"
 
-    monkeypatch.setattr(scores, "_nmt", fake)
+    monkeypatch.setattr(scores, "_translate", fake)
+    monkeypatch.setattr(scores, "write_unaveraged", lambda *what: written.append(what))
     monkeypatch.setattr(scores, "score", lambda lines, data: dict.fromkeys(scores.METRICS, float(len(called))))
     place = techniques.Place(tmp_path, tmp_path / "data", 10)
-    wanted = techniques.trainings(["base", "raw"], 2)
+    wanted = techniques.trainings(["base", "words"], 2)
     rows = scores.measure(place, wanted)
-    labels = [technique.label for technique in techniques.TECHNIQUES if technique.name in ("base", "raw")]
-    assert [row.label for row in rows if row.label in labels] == labels
-    assert [row.label for row in rows if row.label not in labels] == [
-        reading.label for name in ("base", "raw") for reading in techniques.READINGS if reading.of == name
-    ]
-    runs = {name: str(tmp_path / name) for name in ("base-1", "base-2", "raw-2", "averaged-2")}
+    labels = {technique.name: technique.label for technique in techniques.TECHNIQUES}
+    readings = [reading.label for reading in techniques.READINGS if reading.of == "base"]
+    assert [row.label for row in rows] == [labels["base"], *readings, labels["words"]]
+    runs = {name: str(tmp_path / name) for name in ("base-1", "base-2", "averaged-2")}
     source = str(tmp_path / "data/multi30k/test_2016_flickr.en")
-    assert ("translate", "-q", "-m", runs["base-1"], "-m", runs["base-2"], source) in called
-    assert ("translate", "-q", "-m", runs["base-2"], "--beam-size", "1", source) in called
-    average = ("average", runs["raw-2"], "--last", "5", "-o", runs["averaged-2"], "--force")
-    assert called[called.index(average) + 1] == ("translate", "-q", "-m", runs["averaged-2"], source)
+    assert ("-m", runs["base-1"], "-m", runs["base-2"], source) in called
+    assert ("-m", runs["base-2"], "--beam-size", "1", source) in called
+    assert (tmp_path / "base-2", 5, tmp_path / "averaged-2") in written
+    assert ("-m", runs["averaged-2"], source) in called
     assert "| 1.50 (1.00-2.00) |" in scores.table(rows)
     count = len(called)
     assert scores.table(scores.measure(place, wanted)) == scores.table(rows)

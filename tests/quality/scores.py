@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 from techniques import READINGS, Place, Reading, Training
+from unaveraged import write_unaveraged
 
 TEST = "multi30k/test_2016_flickr"
 METRICS = ("bleu", "lc-norm-tok", "chrf")  # as the table has them
@@ -48,20 +49,18 @@ def _measured(place: Place, name: str, runs: Sequence[str], reading: Reading | N
     scores = place.folder / f"{name}.json"
     if scores.exists():
         return scores
-    models = [str(place.folder / run) for run in runs]
+    models = [place.folder / run for run in runs]
     if reading and reading.last:
-        merged = str(place.folder / name)
-        _nmt("average", *models, "--last", str(reading.last), "-o", merged, "--force")
-        models = [merged]
-    words = [word for model in models for word in ("-m", model)] + [*(reading.words if reading else ())]
-    translations = _nmt("translate", "-q", *words, str(place.data / f"{TEST}.en"))
+        write_unaveraged(models[0], reading.last, place.folder / name)
+        models = [place.folder / name]
+    words = [word for model in models for word in ("-m", str(model))] + [*(reading.words if reading else ())]
+    translations = _translate(*words, str(place.data / f"{TEST}.en"))
     scores.write_text(json.dumps(score(translations.split("\n")[:-1], place.data)), encoding="utf-8")
     return scores
 
 
-def _nmt(*words: str) -> str:
-    """Run a command and return what it writes to standard output."""
-    command = [sys.executable, "-m", "nmt", *words]
+def _translate(*words: str) -> str:
+    command = [sys.executable, "-m", "nmt", "translate", "-q", *words]
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, encoding="utf-8").stdout
 
 

@@ -24,21 +24,16 @@ class Technique(NamedTuple):
     settings: tuple[str, ...]
 
 
-BPE = ("tokenizer.type=bpe", "tokenizer.sampling=0.1")
-UNIGRAM = "tokenizer.sampling=0.3"
-RDROP = "training.rdrop=5"
 TECHNIQUES = (
     Technique("base", "none: dropout 0.3, label smoothing 0.1, EMA, cosine", ()),
-    Technique("raw", "without EMA", ("training.ema=0",)),
     Technique("post", "post-norm, at half the rate", ("model.norm=post", "training.learning_rate=15e-4")),
     Technique("words", "word dropout 0.1", ("model.word_dropout=0.1",)),
     Technique("bpe", "BPE in place of unigram", ("tokenizer.type=bpe",)),
-    Technique("bpe-dropout", "BPE-dropout 0.1", BPE),
-    Technique("unigram-sampling", "unigram sampling 0.3", (UNIGRAM,)),
-    Technique("rdrop", "R-Drop 5", (RDROP,)),
+    Technique("bpe-dropout", "BPE-dropout 0.1", ("tokenizer.type=bpe", "tokenizer.sampling=0.1")),
+    Technique("unigram-sampling", "unigram sampling 0.3", ("tokenizer.sampling=0.3",)),
+    Technique("rdrop", "R-Drop 5", ("training.rdrop=5",)),
     Technique("both-directions", "both directions for 8 epochs, then one", ("training.both_directions=8",)),
     Technique("recased", "2 % of the pairs in another case", ("data.recased=0.02",)),
-    Technique("unigram-rdrop", "unigram sampling 0.3 and R-Drop 5", (UNIGRAM, RDROP)),
 )
 
 
@@ -48,13 +43,14 @@ class Reading(NamedTuple):
     name: str
     label: str
     of: str  # the technique
-    last: int = 0  # checkpoints whose mean translates; 0: the run as it is
+    last: int = 0  # checkpoints whose weights, without EMA, translate by their mean; 0: the run as it is
     words: tuple[str, ...] = ()  # further ones for `nmt translate`
     is_ensemble: bool = False  # of all seeds, which makes one figure of them
 
 
 READINGS = (
-    Reading("averaged", "without EMA, mean of the last 5 checkpoints, 100 steps apart", "raw", last=5),
+    Reading("raw", "without EMA", "base", last=1),
+    Reading("averaged", "without EMA, mean of the last 5 checkpoints, 100 steps apart", "base", last=5),
     Reading("untuned", "length penalty 1, not one chosen on validation pairs", "base", words=("--length-penalty", "1")),
     Reading("greedy", "a beam of 1", "base", words=("--beam-size", "1")),
     Reading("ensemble", "all seeds as one ensemble", "base", is_ensemble=True),
