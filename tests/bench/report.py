@@ -66,11 +66,12 @@ sizes (Transformer: 3+3 layers, 256 wide, feed-forward 1024, 4 heads, post-norm,
   time, but for the column of the whole process, which is from shell to end. Memory is the peak of the proportional set
   size over all processes.
 - Hugging Face Marian, JoeyNMT and CTranslate2 translate with our weights. Eole's decoder cannot be post-norm: it trains
-  a pre-norm model of the same sizes for eight minutes and translates with that: not well, but to outputs about as long.
+  a pre-norm model of the same sizes for eight minutes and translates with that: not well, and to outputs a tenth
+  shorter, so that there are two rows for it, of sentences and of pieces per second.
 - nmt and JoeyNMT rank hypotheses by GNMT's score, Marian and CTranslate2 by the mean over their length, so that a few
   outputs differ.
-- *medium* is `torch.set_float32_matmul_precision("medium")`, which nmt sets by itself, given to a peer that does not
-  set it. Marian gets plain attention with it, since the default one is several times slower then.
+- *medium* is `torch.set_float32_matmul_precision("medium")`, which nmt sets by itself but on Intel's CPUs, given to a
+  peer that does not set it. Marian gets plain attention with it, since the default one is several times slower then.
 - Eole trains on pieces made beforehand; JoeyNMT and Marian segment the text themselves. JoeyNMT gets one function that
   is gone from sentencepiece 0.2.3.
 

@@ -60,14 +60,16 @@ def _training(found: Found) -> list[Target]:
 
 def _translation(found: Found) -> list[Target]:
     fp32, part = _ours(found, "translation", "fp32"), "translation"
-    torch = best([record for record in _torch(found, part) if record.is_shipped], SENTENCES)
+    shipped = [record for record in _torch(found, part) if record.is_shipped]
+    torch, wordiest = best(shipped, SENTENCES), best(shipped, SPEED)
     engine, small = (best(_engine(found, part, kind), SENTENCES) for kind in ("float32", "int8"))
     whole = best(_engine(found, part, "int8"), WHOLE, is_least=True)
     fastest, quickest = fastest_of_ours(found, SENTENCES), fastest_of_ours(found, WHOLE, is_least=True)
     own = best([record for record in found.of(part) if record.toolkit == OURS and _is_fp32(record)], SENTENCES)
     name = f"translation, {fastest[0].mode if fastest else 'best mode'}"
     rows = [
-        _target("translation, fp32, PyTorch peers", 3.0, 2.0, ratio(fp32, torch, SENTENCES), torch),
+        _target("translation, fp32, PyTorch peers, sentences", 3.0, 2.0, ratio(fp32, torch, SENTENCES), torch),
+        _target("translation, fp32, PyTorch peers, pieces", 3.0, 2.0, ratio(fp32, wordiest, SPEED), wordiest),
         _target("translation, fp32, best layouts, CTranslate2", 1.0, 0.5, ratio(own, engine, SENTENCES), engine),
         _target(f"{name}, CTranslate2 int8", 1.0, 0.4, ratio(fastest, small, SENTENCES), small),
         _target(
