@@ -66,8 +66,8 @@ sizes (Transformer: 3+3 layers, 256 wide, feed-forward 1024, 4 heads, post-norm,
   time, but for the column of the whole process, which is from shell to end. Memory is the peak of the proportional set
   size over all processes.
 - Hugging Face Marian, JoeyNMT and CTranslate2 translate with our weights. Eole's decoder cannot be post-norm: it trains
-  a pre-norm model of the same sizes for eight minutes and translates with that: not well, and to outputs a tenth
-  shorter, so that there are two rows for it, of sentences and of pieces per second.
+  a pre-norm model of the same sizes for eight minutes and translates with that: not well, and to outputs of
+  other lengths, so that there are two rows for it, of sentences and of pieces per second.
 - nmt and JoeyNMT rank hypotheses by GNMT's score, Marian and CTranslate2 by the mean over their length, so that a few
   outputs differ.
 - *medium* is `torch.set_float32_matmul_precision("medium")`, which nmt sets by itself but on Intel's CPUs, given to a
