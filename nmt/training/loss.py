@@ -12,6 +12,7 @@ from nmt.frozen import FrozenLinear
 
 ROWS = {"cpu": 512}  # labels whose logits are looked at together: they stay in the cache of a CPU
 ALL = 16_384  # of them elsewhere
+UNLIKELY = 1e-30  # far above the least number of fp32 with all its digits, 1e-38
 
 
 class Shares(NamedTuple):
@@ -72,26 +73,27 @@ class _CrossEntropy(torch.autograd.Function):
         size = max(1, ROWS.get(states.device.type, ALL) // readings)
         output = FrozenLinear(weight)  # laid out once for all products with it, not once for each
         backward = FrozenLinear(weight.T) if is_learning else output
+        # What smoothing spreads evenly needs no pass over the vocabulary: the mean of a state's logits is the state
+        # times the mean row of the weights, and the gradients lose the same share everywhere.
+        share = (labels != PAD).to(wide)[:, None] * (smoothing / readings)
+        evenly, middle = (share * states).sum((0, 1)), weight.to(wide).mean(0)  # (features)
+        total -= evenly @ middle
         for start in range(0, len(labels), size):
             some, their = states[:, start : start + size], labels[start : start + size, None]
             places = their.expand(readings, -1, 1)
+            counts = their != PAD
             logits = output(some).to(wide)  # (reading, label, vocab)
             probability = logits.softmax(-1)
-            # The likeliest token's probability is at least 1 / V, so its logarithm is safe where a label's may not be.
-            normaliser = logits.amax(-1) - probability.amax(-1).log()
             chosen = logits.gather(2, places)[..., 0]
+            normaliser = _normaliser(logits, probability, chosen, places)
             loss = normaliser - (1 - smoothing) * chosen
-            if smoothing:
-                loss -= smoothing * logits.mean(-1)
-            counts = their != PAD
             agreement = _agreement(logits - normaliser[..., None], probability, alpha) if alpha else None
             if agreement is not None:
                 loss += agreement[0]
             total += (loss.mean(0) * counts[:, 0]).sum()
             if by_states is None or by_weight is None:
                 continue
-            gradient = probability.sub_(smoothing / len(weight)) if smoothing else probability
-            gradient.scatter_add_(2, places, gradient.new_full(places.shape, smoothing - 1))
+            gradient = probability.scatter_add_(2, places, probability.new_full(places.shape, smoothing - 1))
             if agreement is not None:
                 gradient += agreement[1]
             if states.device.type != "cpu":
@@ -105,7 +107,9 @@ class _CrossEntropy(torch.autograd.Function):
                     by_weight.addmm_(mine.T, read)
                 else:
                     by_weight += mine.T @ read
-        if by_weight is not None:
+        if by_states is not None and by_weight is not None:
+            by_states -= share * middle
+            by_weight -= evenly / len(weight)
             ctx.gradients = by_states, by_weight.to(weight.dtype)
         return total
 
@@ -113,6 +117,19 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         by_states, by_weight = ctx.gradients
         return by_states * outputs[0], by_weight * outputs[0], None, None
+
+
+def _normaliser(logits: Tensor, probability: Tensor, chosen: Tensor, places: Tensor) -> Tensor:
+    """Return log sum exp(logits), (reading, label): any token's logit less the logarithm of its probability.
+
+    Of the label both are at hand, and it serves unless it is so unlikely that its probability has no digits left; the
+    likeliest token, whose probability is at least 1 / V, always does. (A GPU would wait for the answer.)
+    """
+    if logits.device.type == "cpu":
+        likelihood = probability.gather(2, places)[..., 0]
+        if bool((likelihood > UNLIKELY).all()):
+            return chosen - likelihood.log()
+    return logits.amax(-1) - probability.amax(-1).log()
 
 
 def _agreement(logs: Tensor, probability: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
