@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make quality", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", action="append", default=[], choices=[technique.name for technique in TECHNIQUES])
-    parser.add_argument("--max-steps", type=int, default=4_000, help="fewer only try it out")
+    parser.add_argument("--max-steps", type=int, default=4_500, help="fewer only try it out")
     parser.add_argument("--output", type=Path, default=CHECKOUT / "runs" / "quality")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each"
