@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from trainings import run_training, tiny, write_corpus
+
+from nmt.training import checkpoint
+from nmt.translate import Translator
 
 TESTS = Path(__file__).parent
 sys.path += [str(TESTS / "quality"), str(TESTS / "quality/inside"), str(TESTS / "bench/inside")]
@@ -15,6 +20,7 @@ import techniques  # noqa: E402
 from budget import AVERAGED, MEASURED, SAVES, VALIDATIONS, Budget, Weights, highest_rate, mean  # noqa: E402
 from standings import Result, differences, leading, table  # noqa: E402
 from toolkits import SETTINGS  # noqa: E402
+from unaveraged import write_unaveraged  # noqa: E402
 
 
 class Clock:
@@ -171,3 +177,18 @@ def test_each_technique_and_each_reading_of_its_runs_is_a_row(tmp_path: Path, mo
     count = len(called)
     assert scores.table(scores.measure(place, wanted)) == scores.table(rows)
     assert len(called) == count, "what is scored is not translated again"
+
+
+def test_a_run_without_its_running_average_translates_with_what_was_learnt(tmp_path: Path) -> None:
+    """The weights of the last checkpoints, not what `ema` made of them."""
+    run = tmp_path / "run"
+    run_training(run, tiny(write_corpus(tmp_path)))
+    learnt = [load_file(checkpoint.step_folder(run, step) / "weights.safetensors") for step in checkpoint.steps(run)]
+    for last in (1, 2):
+        write_unaveraged(run, last, tmp_path / "out")
+        found = load_file(tmp_path / "out" / checkpoint.WEIGHTS)
+        expected = mean(learnt[-last:])
+        assert set(found) == set(expected)
+        assert all(torch.allclose(found[name], expected[name], rtol=1e-6, atol=1e-8) for name in expected)
+        assert any(not torch.equal(found[name], kept) for name, kept in load_file(run / checkpoint.WEIGHTS).items())
+    assert len(Translator.load(tmp_path / "out", device="cpu").translate(["1 2"])) == 1
