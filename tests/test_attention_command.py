@@ -75,6 +75,7 @@ def test_lines_of_stdin_are_all_shown_but_blank_ones(
 STARTS = {"png": b"\x89PNG", "svg": b"<?xml", "html": b"<!doctype html>", "json": b"{"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", STARTS)
 @pytest.mark.parametrize("model", ["tiny", "rnn"])
 def test_each_form_is_written(folder: Path, capfd: pytest.CaptureFixture[str], form: str, model: str) -> None:
@@ -105,6 +106,7 @@ def test_options_choose_what_is_shown(folder: Path) -> None:
     assert (given["text"], given["rows"]) == ("Zwei Hunde.", ["Zwei", "Hunde.", "</s>"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

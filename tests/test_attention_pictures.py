@@ -103,6 +103,7 @@ def test_a_picture_has_a_cell_for_each_pair_and_shows_its_weight_as_grey() -> No
     assert (np.diff(down, axis=0) > 0).all()  # target down
 
 
+@pytest.mark.slow
 def test_pictures_grow_with_what_they_show() -> None:
     one, grid = (
         matplotlib.image.imread(io.BytesIO(draw(rows, "png").data))

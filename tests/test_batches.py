@@ -99,6 +99,7 @@ def test_tokens_are_the_labels_that_count() -> None:
 # ---- packing --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(pairs_of_lengths, st.integers(1, 300))
 def test_every_pair_is_in_one_batch_and_no_batch_over_the_budget(pairs: list[tuple[int, int]], budget: int) -> None:

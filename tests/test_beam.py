@@ -77,6 +77,7 @@ def naive_greedy(model: Lookup, source: Sequence[int], limit: int, no_repeat: in
     return ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
 def test_wide_beam_is_exhaustive(alpha: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beam, "AHEAD", 5)  # as long as any output
@@ -224,6 +225,7 @@ def test_lengths_stay_within_their_bounds(width: int) -> None:
                 assert log_probability == pytest.approx(forced_log_probability(model, source, ids), abs=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_no_ngram_occurs_twice(n: int) -> None:
     model, sources = Lookup(6, end=-2.0), random_sources(100, 6)
@@ -330,6 +332,7 @@ MODELS: list[dict[str, object]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", MODELS, ids=lambda options: "-".join(map(str, list(options.values())[:3])))
 def test_real_models_are_searched_by_the_same_laws(options: dict[str, object]) -> None:
     torch.manual_seed(0)

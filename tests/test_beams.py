@@ -47,6 +47,7 @@ def test_columns_stand_below_their_names() -> None:
     assert records(row) == [{"name": "BLEU", "score": 50.0, **added}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widths", [[1], [20, 1, 5]])
 def test_plot_is_drawn_for_any_widths(tmp_path: Path, widths: list[int]) -> None:
     plot([Width(width, [BLEU], -9.0, -2.0, 1.5 * width) for width in widths], tmp_path / "beams.png", "a title")

@@ -142,6 +142,7 @@ def flip(path: Path, place: int, bit: int) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [".", "checkpoints/step-00000010"])
 @pytest.mark.parametrize("manifest_only", [False, True])
 def test_a_flipped_bit_is_refused_by_name(run: Path, folder: str, manifest_only: bool) -> None:  # F17
@@ -334,6 +335,7 @@ def test_files_are_synced_before_the_rename_and_the_folder_after_it(run: Path) -
     assert log == ["fsync"] * (files + 1) + ["replace", "fsync", "fsync"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("number", range(1, 10))
 def test_an_interrupted_save_harms_no_earlier_checkpoint(run: Path, number: int, error: BaseException) -> None:  # F2

@@ -33,6 +33,7 @@ def test_help_lists_the_commands() -> None:
     assert done.error == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["-h"], [], ["--version"], ["train", "--help"], ["tokenizer", "-h"], ["embeddings", "-h"]],
@@ -45,6 +46,7 @@ def test_what_only_tells_imports_nothing_slow(tmp_path: Path, arguments: list[st
     assert "pydantic" not in found or len(arguments) > 1  # typer wants it for the options of a command
 
 
+@pytest.mark.slow
 def test_nothing_at_all_asks_for_help() -> None:
     assert fresh() == fresh("--help")
     assert fresh("tokenizer") == fresh("tokenizer", "--help")
@@ -123,6 +125,7 @@ def test_traceback_only_for_those_who_debug(tmp_path: Path) -> None:
     assert (usual.code, debugged.code) == (4, 4)
 
 
+@pytest.mark.slow
 def test_tokenizer_works_in_a_pipe(tmp_path: Path) -> None:
     text = "".join(f"A man saw {number} cafés.\n" for number in range(100))
     learn, through = "tokenizer train -o t.model --type bpe --vocab-size 300", "tokenizer {} -m t.model"
@@ -132,6 +135,7 @@ def test_tokenizer_works_in_a_pipe(tmp_path: Path) -> None:
     assert fresh(*through.format("decode").split(), stdin=pieces.data, folder=tmp_path).ok().out == text
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
     fresh("tokenizer", "train", "-o", "t.model", stdin="a b c\n" * 50, folder=tmp_path).ok()
     line = f"yes a b | {sys.executable} -m nmt tokenizer encode -m t.model | head -1"

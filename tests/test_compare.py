@@ -77,6 +77,7 @@ def json_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 GIVEN = ("--source", "test.en", "--reference", "test.de")
 
 
+@pytest.mark.slow
 def test_files_are_compared_without_torch(world: Path) -> None:
     code = "import sys; from nmt.cli import run; code = run(sys.argv[1:]); sys.exit('torch' in sys.modules or code)"
     command = [sys.executable, "-W", "error", "-c", code, "compare", "near.de", "far.de", *GIVEN, "-o", "light.html"]
@@ -104,6 +105,7 @@ def test_text_is_tables_and_sentences(capsys: pytest.CaptureFixture[str]) -> Non
     assert f"    source            {SOURCES[0]}\n" in out
 
 
+@pytest.mark.slow
 def test_models_are_translated_with_and_measured(capsys: pytest.CaptureFixture[str]) -> None:
     found = json_of(capsys, "compare", "runs/first", "runs/second", "near.de", *GIVEN, "--threads", "1")
     assert found["systems"] == ["first", "second", "near.de"]
@@ -163,6 +165,7 @@ def test_long_names_lose_what_they_share(capsys: pytest.CaptureFixture[str], wor
     assert json_of(capsys, "compare", names[0], names[0], *GIVEN)["systems"] == [names[0]] * 2
 
 
+@pytest.mark.slow
 def test_words_are_counted_in_the_training_of_the_first_model_that_still_has_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -207,6 +210,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "code", "message"), REFUSALS)
 def test_what_is_wrong_is_said_in_one_line(
     capsys: pytest.CaptureFixture[str], arguments: str, code: int, message: str

@@ -56,6 +56,7 @@ def test_chrf_is_sacrebleu_s_of_a_sentence(texts: Sequence[str]) -> None:
     np.testing.assert_allclose(chrf(texts), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["de", "zh", ""])
 @pytest.mark.parametrize("texts", corpora(), ids=range(9))
 def test_bleu_is_sacrebleu_s_of_a_sentence(texts: Sequence[str], lang: str) -> None:
@@ -141,6 +142,7 @@ def translator(run: Path) -> Translator:
     return Translator.load(run, device="cpu", threads=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", LIKENESS)
 @pytest.mark.parametrize("changes", [{}, {"top_k": 3}, {"top_p": 0.5}, {"temperature": 0.5}, {"seed": 9}], ids=str)
 def test_the_best_of_what_sampling_draws_is_chosen(
@@ -159,6 +161,7 @@ def test_of_one_sample_it_is_the_sample(translator: Translator) -> None:
     assert translator.translate(SOURCES, one) == translator.translate(SOURCES, sample)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_tokens", [1, 50, 4096])
 def test_neighbours_and_batch_size_change_nothing(translator: Translator, batch_tokens: int) -> None:
     lines = [*SOURCES, "", *SOURCES[:2], " ".join(SOURCES)]

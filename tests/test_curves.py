@@ -71,6 +71,7 @@ def test_hours_leave_out_what_was_no_training() -> None:
     assert points(Course("", [trained(50, 10)], is_finished=False), TRAIN, "time") == [(0.0, 3.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", ["steps", "tokens", "time"])
 @pytest.mark.parametrize("form", ["png", "svg"])
 def test_all_runs_are_in_the_picture(over: str, form: str) -> None:
@@ -127,6 +128,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_runs_are_shown_or_drawn(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert nmt(["curves", "runs/a", "runs/b/metrics.jsonl"]) == 0
     shown = capfd.readouterr()
@@ -164,6 +166,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert (folder / "here.png").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_following_shows_what_is_new_until_the_run_is_finished(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -156,6 +156,7 @@ def test_threads_spin_briefly_unless_told_otherwise(given: dict[str, str], used:
     assert done.stdout.strip() == used
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are counted on Linux")
 def test_memory_that_was_kept_is_given_back() -> None:
     """In a process of its own: how the allocator keeps memory is set for the whole of one."""

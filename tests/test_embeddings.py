@@ -77,6 +77,7 @@ def random_words(names: Sequence[str], width: int = WIDTH, seed: int = 1) -> dic
     return dict(zip(names, rows.tolist(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
 def test_every_format_says_the_same(write: Callable[[Words], bytes], tmp_path: Path) -> None:
     words = random_words([f"w{number}" for number in range(20_000)] + ["▁größer", "东西"])  # more than is read at once
@@ -315,6 +316,7 @@ def test_a_training_starts_from_them_and_needs_them_no_more(family: str, corpus:
     assert "finished" in run_training(run, config)
 
 
+@pytest.mark.slow
 def test_a_training_whose_checkpoints_are_damaged_starts_from_them_again(corpus: list[str], tmp_path: Path) -> None:
     config = tiny(corpus, {"training.max_steps": 2, **with_vectors(tmp_path, 16)})
     run_training(tmp_path / "run", config)
@@ -342,6 +344,7 @@ def test_another_file_is_another_run(corpus: list[str], tmp_path: Path) -> None:
         run_training(tmp_path / "run", tiny(corpus, with_vectors(tmp_path, 16)))
 
 
+@pytest.mark.slow
 def test_runs_of_before_there_were_vectors_go_on(corpus: list[str], tmp_path: Path) -> None:
     run_training(tmp_path / "run", tiny(corpus, {"training.max_steps": 3}))
     state = json.loads((checkpoint.step_folder(tmp_path / "run", 3) / "state.json").read_text())
@@ -411,6 +414,7 @@ def test_without_gensim_it_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert capsys.readouterr().err == f"nmt embeddings train: error: {missing}\n"
 
 
+@pytest.mark.slow
 def test_learnt_vectors_are_read_by_us_and_by_gensim(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert learn("-o", "vectors.txt") == learn("-o", "vectors.bin") == 0
     told = capsys.readouterr().err.splitlines()[0]

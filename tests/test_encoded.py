@@ -141,6 +141,7 @@ def test_a_drawn_segmentation_is_never_over_the_largest_length(tmp_path: Path) -
     assert drawn.lengths.mean() > usual.lengths.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", [0.0, 0.2])
 def test_some_pairs_are_drawn_in_another_case(tmp_path: Path, sampling: float) -> None:
     pairs = [(f"Der Hund {number}", f"The Dog {number}") for number in range(4000)]
@@ -245,6 +246,7 @@ def _build(folder: Path, gate: object, passes: object) -> None:
     passes.put(pairs.passes)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_of_processes_that_build_at_once_one_does_the_work(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     gate, passes = context.Barrier(3), context.Queue()

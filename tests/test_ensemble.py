@@ -137,6 +137,7 @@ def test_attention_is_the_mean_of_those_who_attend() -> None:
 # ---- search -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_wide_beam_finds_what_is_best_on_average() -> None:
     """The best of all outputs by the mean of probabilities is that of no member alone."""
     parts, differing = [Lookup(seed, end=-0.5) for seed in (1, 2, 3)], 0
@@ -164,6 +165,7 @@ def _forced(parts: list[Lookup], source: Padded, output: tuple[int, ...]) -> flo
     return sum(math.log(float(row[token])) for row, token in zip(mean, [*output, EOS], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_model_with_itself_is_the_model(name: str, times: int) -> None:
@@ -253,6 +255,7 @@ def test_neighbours_and_batch_size_change_nothing(folder: Path, batch_tokens: in
         assert translation.score == pytest.approx(alone.score, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_processes_translate_as_one_thread_does(folder: Path) -> None:
     lines, extras = [*SOURCES, "", *SOURCES], Extras(alignments=True)
     small = LISTS.model_copy(update={"batch_tokens": 16})
@@ -269,6 +272,7 @@ def test_a_line_is_split_for_the_member_that_reads_least(folder: Path, tmp_path:
         assert found.parts == 2
 
 
+@pytest.mark.slow
 def test_a_shortlist_is_that_of_the_first_for_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortlist, "MULTIPLE", 1)
     few, tokenizers = loaded(folder, "a", "b", "rnn", shortlist=True), Tokenizers.load(folder / "runs" / "a")
@@ -329,6 +333,7 @@ def test_the_first_run_says_how_to_search(here: Path, capfd: pytest.CaptureFixtu
     assert len(outputs[0]) < len(outputs[1])  # the default lets translations be twice as long as their source
 
 
+@pytest.mark.slow
 def test_eval_scores_what_an_ensemble_translates(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     models = ["-m", "runs/a", "-m", "runs/rnn", "-b", "1", "--threads", "1"]
     assert nmt(["eval", "--source", "source", "--reference", "reference", "-o", "out", "--force", *models]) == 0

@@ -51,6 +51,7 @@ def sacrebleu(hypothesis: Path, references: Sequence[Path], *arguments: str) -> 
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_json_is_that_of_the_sacrebleu_command_but_not_rounded(files: list[Path]) -> None:
     given = ("--hypothesis", files[0], "--reference", files[1], "--reference", files[2])
     result = nmt("--bleu", "--chrf", "--ter", "--format", "json", *given)
@@ -62,6 +63,7 @@ def test_json_is_that_of_the_sacrebleu_command_but_not_rounded(files: list[Path]
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_text_is_a_line_per_metric_with_score_and_signature(files: list[Path]) -> None:
     bleu, chrf = nmt("--chrf", "--bleu", "--hypothesis", files[0], "--reference", files[1]).stdout.splitlines()
     theirs = json.loads(sacrebleu(files[0], files[1:2], "-w", "2"))
@@ -69,6 +71,7 @@ def test_text_is_a_line_per_metric_with_score_and_signature(files: list[Path]) -
     assert chrf.startswith("chrF2 = ")
 
 
+@pytest.mark.slow
 def test_without_a_metric_it_is_bleu_and_hypotheses_come_from_stdin_too(files: list[Path]) -> None:
     text = files[0].read_text(encoding="utf-8")
     given = nmt("--hypothesis", files[0], "--reference", files[1])
@@ -77,6 +80,7 @@ def test_without_a_metric_it_is_bleu_and_hypotheses_come_from_stdin_too(files: l
     assert given.stdout.startswith("BLEU = ")
 
 
+@pytest.mark.slow
 def test_language_at_the_end_of_the_references_name_decides_on_the_tokenizer(tmp_path: Path) -> None:
     for name in ("hyp.txt", "ref.A.zh"):
         (tmp_path / name).write_text("我很好吗\n", encoding="utf-8")
@@ -123,6 +127,7 @@ def odd_files(files: list[Path]) -> Path:
     return files[0].parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "code", "message"), REFUSALS)
 def test_what_is_wrong_is_said_in_one_line(
     odd_files: Path,
@@ -140,6 +145,7 @@ def test_what_is_wrong_is_said_in_one_line(
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_refused_after_waiting_for_torch(odd_files: Path) -> None:
     commands = [["eval", *arguments.split()] for arguments, _, _ in REFUSALS]
     code = f"import sys; from nmt.cli import run; list(map(run, {commands})); sys.exit('torch' in sys.modules)"
@@ -203,6 +209,7 @@ def test_tokenizer_that_is_not_there_is_refused_before_translating(
     assert "translating" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_beams_are_a_row_each_with_a_plot_in_the_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["eval", "--bleu", "--chrf", "--beams", "1,3", "--threads", "1"]) == 0
     out, err = capsys.readouterr()

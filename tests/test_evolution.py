@@ -98,6 +98,7 @@ def model(**changes: Any) -> Any:
 TOKENIZERS: Any = Tokenizers(Words(), Words())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["first", "last"])
 @pytest.mark.parametrize("changes", [{}, {"attention": "additive"}, {"tie_embeddings": True}], ids=str)
 def test_reach_is_the_slope_of_the_loss(which: Any, changes: dict[str, Any]) -> None:

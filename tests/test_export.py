@@ -39,6 +39,7 @@ def translator(folder: Path, config: Config, seed: int = 1) -> Translator:
     return Translator(*load_model(write_run(folder, config, seed=seed), CPU.device), CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("is_shared", [True, False], ids=["shared", "separate"])
 def test_the_engine_says_the_same(changes: dict[str, object], is_shared: bool, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def linears(model: nn.Module, kind: type[nn.Module]) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, kind)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", NEAR, ids=str)
 def test_logits_stay_what_they_were(model: Any, source: Padded, dtype: torch.dtype) -> None:
     model, words = model.to(dtype), targets(source)

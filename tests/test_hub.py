@@ -62,6 +62,7 @@ def arrow_folder(data):
     return "arrows"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [FLAT, NESTED], ids=["flat", "nested"])
 @pytest.mark.parametrize("make", [parquet, parquet_folder, saved, saved_splits, arrow, arrow_folder])
 def test_every_container_gives_the_same_pairs(make, data):

@@ -49,6 +49,7 @@ def everything(one: Learner) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("parts", [2, 4])
 def test_small_batches_add_up_to_a_large_one(model: str, parts: int) -> None:
@@ -112,6 +113,7 @@ def _four_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_four_threads")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("count", "parts"), [(2, 1), (3, 2), (4, 8)])
@@ -146,6 +148,7 @@ def first(one: Learner) -> torch.nn.Parameter:
     return next(iter(one.model.parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_a_gradient_that_is_not_finite_changes_nothing(bad: float, clip: float) -> None:
@@ -254,6 +257,7 @@ def cramp(one: Learner, rows: int, error: Exception) -> None:
     one.working.states = limited  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS.keys())
 @pytest.mark.parametrize(("rows", "splits"), [(8, 1), (7, 2), (3, 4), (1, 8)])
 def test_what_is_too_large_for_memory_is_learnt_in_parts(rows: int, splits: int, error: Exception) -> None:

@@ -95,6 +95,7 @@ ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_one_valid_line_goes_out_for_each_that_came_in(translator: Translator, row: str) -> None:
     answer = stream(translator, ROWS[row])
@@ -102,6 +103,7 @@ def test_one_valid_line_goes_out_for_each_that_came_in(translator: Translator, r
     assert answer.stats.lines == len(inputs_of(ROWS[row]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_random_bytes_keep_the_contract(translator: Translator, seed: int) -> None:  # A18: 2,400 lines
     rng = random.Random(seed)
@@ -199,6 +201,7 @@ def test_special_pieces_in_text_are_text(translator: Translator, tokenizers: Tok
         assert len(ids) > len(line.split())
 
 
+@pytest.mark.slow
 def test_a_very_long_line_is_translated_in_pieces(translator: Translator) -> None:  # A27
     rng = random.Random(27)
     long = " ".join(rng.choice("abcdefgh") for _ in range(40_000))

@@ -40,6 +40,7 @@ def translator(name: str, kind: str = "unigram") -> Translator:
     return Translator(config, tokenizers, model.eval(), CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOOKING)
 def test_rows_sum_to_one_and_are_those_of_each_hypothesis_alone(name: str) -> None:
     found = translator(name)

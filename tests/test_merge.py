@@ -159,6 +159,7 @@ def test_models_of_another_shape_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [

@@ -114,6 +114,7 @@ def seen(mixture: Mixture, start: Position, *, sampling: bool = False) -> list[t
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", [0.0, 0.2])
 @pytest.mark.parametrize(("weights", "tags"), [([1, 3], ["", TAG]), ([2, 1], [TAG, ""]), ([], ["", TAG]), ([4, 5], [])])
 def test_each_pair_is_seen_as_often_as_its_weight_says_with_its_tag(
@@ -209,6 +210,7 @@ def test_weights_of_one_are_no_weights_and_others_are(corpora: list[str], tmp_pa
     assert digest(tmp_path / "two") != digest(tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_translation_and_validation_carry_no_tag(corpora: list[str], tmp_path: Path) -> None:
     run_training(tmp_path, tiny(corpora, WEIGHED))
     log = (tmp_path / "train.log").read_text(encoding="utf-8")
@@ -241,6 +243,7 @@ def test_what_cannot_be_weighed_or_tagged_is_said_in_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_tag_that_the_model_started_from_does_not_know_is_refused(corpora: list[str], tmp_path: Path) -> None:
     run_training(tmp_path / "first", tiny(corpora, {**WEIGHED, "training.max_steps": 1}))
     changes: dict[str, Setting] = {**WEIGHED, "data.tags": '["", <new>]', "training.max_steps": 1}

@@ -77,6 +77,7 @@ def targets(*shape: int) -> Tensor:
     return words
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_step_equals_forward_whatever_was_selected(model: Model) -> None:
     source, words = padded(SOURCES), targets(len(SOURCES), BEAM, TIME)
@@ -94,6 +95,7 @@ def test_step_equals_forward_whatever_was_selected(model: Model) -> None:
             torch.testing.assert_close(logits[:, slot], expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("older", [0, 1])
 def test_rows_at_different_positions_do_not_meet(model: Model, older: int) -> None:
@@ -230,6 +232,7 @@ def test_every_model_names_the_attention_it_has(model: Model) -> None:
         assert kinds == (set() if config.attention == "none" else {"cross"})
 
 
+@pytest.mark.slow
 def test_half_precision_stays_near(model: Model) -> None:
     """Weights and activations are all of half precision, by teacher forcing, backwards and step by step.
 

@@ -58,6 +58,7 @@ def test_model_and_generators_stay_as_they_are(tmp_path: Path) -> None:
         assert torch.equal(weights, before[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("sampling", [0, 0.2])
 @pytest.mark.parametrize("block", [64, batches.BLOCK])

@@ -46,6 +46,7 @@ def built():
     return grammar.build()
 
 
+@pytest.mark.slow
 def test_regenerating_gives_the_committed_bytes(tmp_path):
     grammar.write(tmp_path)
     for part in PARTS:

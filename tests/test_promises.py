@@ -190,6 +190,7 @@ def test_every_format_trains_the_same_model(world: World, format_: str) -> None:
     assert world.weights(run) == world.weights("plain")
 
 
+@pytest.mark.slow
 @keeps("Parquet folder")
 def test_a_folder_of_parquet_trains_the_same_model(world: World) -> None:
     from datasets import Dataset
@@ -202,6 +203,7 @@ def test_a_folder_of_parquet_trains_the_same_model(world: World) -> None:
     assert world.weights("parquet-run") == world.weights("plain")
 
 
+@pytest.mark.slow
 @keeps("train --source-lang", "train --target-lang")
 def test_languages_choose_the_sides(world: World) -> None:
     turned = ("--source-lang", "fr", "--target-lang", "en", "--set", "data.valid=[valid.fr, valid.en]")
@@ -218,6 +220,7 @@ def test_a_data_set_that_cannot_be_had_is_said(world: World) -> None:
     assert world.train("hub", "hf:", *TOLD).code == 2
 
 
+@pytest.mark.slow
 @keeps("$NMT_DATA", "./data")
 def test_relative_corpora_are_found_in_the_data_folder(world: World) -> None:
     world.train("named", "named.en", "named.fr", NMT_DATA=str(world.folder / "elsewhere/data")).ok()
@@ -229,6 +232,7 @@ def test_relative_corpora_are_found_in_the_data_folder(world: World) -> None:
     assert elsewhere.weights("run") == world.weights("plain")
 
 
+@pytest.mark.slow
 @keeps("train --valid", "train --test")
 def test_held_out_corpora_are_used(world: World) -> None:
     files = ("--valid", "test.en", "--valid", "test.fr", "--test", "first.en", "--test", "first.fr")
@@ -240,6 +244,7 @@ def test_held_out_corpora_are_used(world: World) -> None:
     assert "translating 100 lines of first.en first.fr" in scored.error
 
 
+@pytest.mark.slow
 @keeps("validation pairs held out")
 def test_without_validation_pairs_some_are_held_out(world: World) -> None:
     done = world.train("own", "--set", "data.valid=[]").ok()
@@ -333,6 +338,7 @@ def test_configs_and_where_runs_go(world: World) -> None:
     assert (here.folder / "runs/other/MANIFEST.json").exists()
 
 
+@pytest.mark.slow
 @keeps("newest run", "$NMT_MODEL", "translate --model", "eval --model", "info", "info --model")
 def test_which_model_is_meant(world: World) -> None:
     here = World(world.folder / "chosen", world.terminal)
@@ -359,6 +365,7 @@ def test_which_model_is_meant(world: World) -> None:
     assert evaluated.out.startswith("BLEU = ")
 
 
+@pytest.mark.slow
 @keeps("moving the run folder", "checkpoints as models")
 def test_a_checkpoint_is_a_model(world: World) -> None:
     shutil.copytree(world.folder / "trained", world.folder / "moved/here")
@@ -410,6 +417,7 @@ def test_an_option_of_training_changes_the_weights(world: World, option: str) ->
     assert str(getattr(getattr(world.config(run), section), name)) == str(MATTERS[option])
 
 
+@pytest.mark.slow
 @keeps("train --seed")
 def test_seed_decides_the_weights(world: World) -> None:
     two = changed(world, "--seed", "2")
@@ -477,6 +485,7 @@ def test_time_bounds_the_whole_command(world: World) -> None:
     assert len(world.metrics("timed")) > steps > 10
 
 
+@pytest.mark.slow
 @keeps("train --from")
 def test_training_starts_from_the_weights_of_another(world: World) -> None:
     done = world.train("continued", "--from", "trained", "--set", "training.learning_rate=1e-12", *CHEAP).ok()
@@ -485,6 +494,7 @@ def test_training_starts_from_the_weights_of_another(world: World) -> None:
     assert world.translate(run="plain").lines != FRENCH
 
 
+@pytest.mark.slow
 @keeps("train --device", "train --precision", "train --threads")
 def test_where_and_how_training_computes(world: World) -> None:
     assert "cpu in float32, 1 threads" in (world.folder / "plain/train.log").read_text()
@@ -498,6 +508,7 @@ def test_where_and_how_training_computes(world: World) -> None:
     assert (world.weights("brain") != world.weights("plain")) == is_fast
 
 
+@pytest.mark.slow
 @keeps("EMA", "averaging of the last checkpoints", "best kept", "last N kept")
 def test_what_is_kept_and_averaged(world: World) -> None:
     def tensors(place: str) -> dict[str, torch.Tensor]:
@@ -527,6 +538,7 @@ RATES = {  # of steps 1 to 4, with a warm-up of 2 steps to 0.01
 }
 
 
+@pytest.mark.slow
 @keeps("schedules", "warm-up")
 @pytest.mark.parametrize("schedule", RATES)
 def test_learning_rate_follows_its_schedule(world: World, schedule: str) -> None:
@@ -667,6 +679,7 @@ def test_an_impossible_vocabulary_is_said_in_clear_words(world: World) -> None:
         assert f"nmt train: error: tokenizer.vocab_size: {size} {words}" in done.error
 
 
+@pytest.mark.slow
 @keeps(*(f"tokenizer train{option}" for option in ("", " --type", " --vocab-size", " --output", " --set", " --force")))
 @keeps("normalisation", "byte fallback")
 def test_a_tokenizer_is_learnt_as_asked(world: World) -> None:
@@ -691,6 +704,7 @@ def test_a_tokenizer_is_learnt_as_asked(world: World) -> None:
     assert max(int(word) for word in numbers.out.split()) < 290
 
 
+@pytest.mark.slow
 @keeps(
     *(
         f"tokenizer {name}{option}"
@@ -774,6 +788,7 @@ def test_a_file_of_translations_is_not_overwritten(world: World) -> None:
     assert out.read_text().splitlines() == FRENCH
 
 
+@pytest.mark.slow
 @keeps("translate --workers")
 def test_several_processes_write_what_one_does(world: World) -> None:
     world.translate("-o", "alone.fr", "test.en", "zipped.en.gz")
@@ -813,6 +828,7 @@ def test_n_best_lists_are_distinct_and_in_order(world: World) -> None:
     assert world.nmt("translate", "-m", "trained", "--n-best", "9", stdin=INPUT).code == 2
 
 
+@pytest.mark.slow
 @keeps("translate --batch-tokens")
 def test_batches_change_no_text(world: World) -> None:
     texts = {size: world.translate("--batch-tokens", size, "test.en").out for size in ("1", "100", "auto")}
@@ -826,6 +842,7 @@ def tokens(done: Done) -> int:
     return int(found[1].replace(",", ""))
 
 
+@pytest.mark.slow
 @keeps("translate --max-length-ratio", "translate --max-length-offset", "translate --min-length", "translate --stats")
 def test_length_is_bounded(world: World) -> None:
     short = world.translate("--max-length-ratio", "0.01", "--max-length-offset", "2", "--stats", stdin=f"{INPUT}\n")
@@ -849,6 +866,7 @@ def test_no_ngram_is_repeated(world: World) -> None:
     assert world.translate("--no-repeat-ngram", "1", stdin=line).lines[0].count("chien") <= 1
 
 
+@pytest.mark.slow
 @keeps("translate --shortlist", "shortlist.safetensors")
 def test_likely_words_alone_are_looked_at(world: World) -> None:
     """What training learnt to be likely is enough; of a list without any likely words nothing good comes."""
@@ -877,6 +895,7 @@ def test_translations_begin_with_the_prefix(world: World) -> None:
     assert not any(line.startswith("Le loup") for line in FRENCH)
 
 
+@pytest.mark.slow
 @keeps("translate --sample", "translate --seed", "translate --temperature", "translate --top-k", "translate --top-p")
 def test_translations_are_drawn(world: World) -> None:
     def drawn(*options: str) -> list[str]:
@@ -889,6 +908,7 @@ def test_translations_are_drawn(world: World) -> None:
         assert drawn("--seed", "1", *narrow) == greedy
 
 
+@pytest.mark.slow
 @keeps("translate --mbr", "translate --candidates")
 def test_of_drawn_translations_the_one_most_like_the_others_is_chosen(world: World) -> None:
     """Of a good model that is the right one."""
@@ -981,6 +1001,7 @@ def test_lines_leave_one_by_one_if_unbuffered(world: World, options: tuple[str, 
     assert written == ([f"{line}\n" for line in FRENCH] if options else ["".join(f"{line}\n" for line in FRENCH)])
 
 
+@pytest.mark.slow
 @keeps("translate --device", "translate --precision", "translate --threads")
 @keeps("eval --device", "eval --precision", "eval --threads")
 @pytest.mark.parametrize("command", ["translate", "eval"])
@@ -996,6 +1017,7 @@ def test_where_and_how_translating_computes(world: World, command: str) -> None:
 # ---- scoring ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @keeps("eval", "eval --bleu", "eval --chrf", "eval --ter", "eval --format", "eval --hypothesis", "eval --reference")
 @keeps("eval --source", "eval --output", "eval --force", "eval --batch-tokens")
 def test_models_files_and_hypotheses_have_the_same_scores(world: World) -> None:
@@ -1026,6 +1048,7 @@ def test_bleu_is_tokenised_as_asked(world: World) -> None:
     assert "|tok:zh|" in world.nmt(*scored, "--target-lang", "zh").ok().out
 
 
+@pytest.mark.slow
 @keeps("eval --beams", "eval --beam-size", "eval --length-penalty")
 def test_beams_are_compared(world: World) -> None:
     swept = ("eval", "-m", "early", "--source", "test.en", "--reference", "test.fr", "--threads", "1")
@@ -1121,6 +1144,7 @@ def test_attention_is_shown_in_every_form(world: World) -> None:
     assert "cuda:7: not on this machine" in world.nmt(*looking, "--device", "cuda:7", LINES[0]).error
 
 
+@pytest.mark.slow
 @keeps("attention --kind", "attention --layer", "attention --head")
 def test_attention_is_shown_by_layer_and_head(world: World) -> None:
     own = maps(world)
@@ -1144,6 +1168,7 @@ def test_attention_is_that_of_the_translations_asked_for(world: World) -> None:
     assert given["log_probability"] < several[0]["log_probability"]
 
 
+@pytest.mark.slow
 @keeps("curves", "curves --output", "curves --force", "curves --over", "curves --follow")
 def test_trainings_are_drawn_over_one_another(world: World) -> None:
     shown = world.nmt("curves", "trained", "early", "--follow").ok().lines  # both are finished
@@ -1171,6 +1196,7 @@ def made(world: World, command: str, *words: str, code: int = 0) -> tuple[list[s
     return lines, done.error
 
 
+@pytest.mark.slow
 @keeps("backtranslate", "backtranslate --model", "backtranslate --output", "backtranslate --force")
 @keeps("backtranslate --beam-size", "backtranslate --length-penalty", "backtranslate --batch-tokens")
 @keeps("backtranslate --shard", "backtranslate --block-lines", "backtranslate --threads")
@@ -1187,6 +1213,7 @@ def test_text_in_one_language_becomes_pairs(world: World) -> None:
     assert (refused.code, (world.folder / "made.tsv").read_text()) == (2, "kept")
 
 
+@pytest.mark.slow
 @keeps("backtranslate --sample", "backtranslate --seed", "backtranslate --temperature", "backtranslate --top-k")
 def test_back_translations_are_drawn(world: World) -> None:
     def drawn(*options: str) -> list[str]:
@@ -1199,6 +1226,7 @@ def test_back_translations_are_drawn(world: World) -> None:
         assert drawn(*narrow) == greedy
 
 
+@pytest.mark.slow
 @keeps("backtranslate --max-length", "backtranslate --max-ratio", "backtranslate --min-score")
 @keeps("backtranslate --round-trip", "backtranslate --min-chrf", "backtranslate --keep-copies")
 @keeps("backtranslate --keep-duplicates", "backtranslate --encoding", "backtranslate --bad-utf8")
@@ -1250,6 +1278,7 @@ def test_a_corpus_is_translated_for_a_student(world: World) -> None:
     assert "some.fr:2: invalid UTF-8" in made(world, "distill", *both, code=3)[1]
 
 
+@pytest.mark.slow
 @keeps("backtranslate --device", "backtranslate --precision", "distill --device", "distill --precision")
 @pytest.mark.parametrize("command", ["backtranslate", "distill"])
 def test_where_and_how_pairs_are_made(world: World, command: str) -> None:
@@ -1310,6 +1339,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_and_command_has_a_row(world: World, command: str) -> None:
     shown = world.nmt(*command.split(), "--help").ok().out

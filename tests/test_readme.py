@@ -67,6 +67,7 @@ def test_commands_run_as_they_are_printed(terminal: Terminal, folder: Path, bloc
     assert done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_are_those_of_the_help(terminal: Terminal, folder: Path, command: str) -> None:
     words = shlex.split(re.split(r" [|<>] ", command)[0], comments=True)

@@ -192,6 +192,7 @@ SMALL = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_files_are_enough_and_choices_are_told_and_kept(tmp_path: Path) -> None:
     files = write_corpus(tmp_path, 200)
     run = tmp_path / "run"

@@ -105,6 +105,7 @@ def test_paired_bootstrap_of_three_systems_is_sacrebleus() -> None:
         assert "|bs:1000|seed:12345|" in bootstrap.signature
 
 
+@pytest.mark.slow
 def test_tests_can_tell_luck_from_a_difference() -> None:
     bleu = report(3).metrics[0]
     for test in bleu.tests:
@@ -196,6 +197,7 @@ def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sacrebleu.significance.PairedTest._DEFAULT_SAMPLES", {"bs": 100, "ar": 100})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trials")
 @pytest.mark.parametrize("systems", [1, 2, 3])
 @pytest.mark.parametrize("text", ["", "ein Hund", "etwas ganz anderes"])

@@ -51,6 +51,7 @@ def read(task: Task, *systems: System) -> tuple[str, Reader]:
     return page, Reader(page)
 
 
+@pytest.mark.slow
 def test_text_is_escaped_wherever_it_stands() -> None:
     task = Task(EVIL, [EVIL, "a dog"], [[EVIL + " not", "ein Hund"]], "de")
     page, reader = read(task, System(EVIL, [EVIL, "ein Hund"], FACTS), System("b", ["\x1b[31m\x00 ein", "Hund"]))
@@ -77,6 +78,7 @@ def test_page_stands_alone_and_does_nothing() -> None:
     assert "@import" not in page
 
 
+@pytest.mark.slow
 def test_scores_plots_facts_and_sentences_are_there() -> None:
     task = Task("test.en", ["a dog runs", "he has 3 cats"], [["ein Hund rennt", "er hat 3 Katzen"]], "de")
     page, reader = read(

@@ -76,6 +76,7 @@ def score(back: Loaded, given: str, wanted: str, longest: int) -> float:
     return nats / length_penalty(len(target) + 1, WIDE.length_penalty)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("back", "longest"), [("back", 511), ("words", 511), ("short", 11)])
 def test_scores_of_both_directions_are_added(folder: Path, back: str, longest: int) -> None:
     """Whatever the tokenizers of the other model, and of texts too long for it as much as it reads."""
@@ -168,6 +169,7 @@ def test_pairs_are_read_in_batches_that_fit(folder: Path, monkeypatch: pytest.Mo
 # ---- the translator ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_tokens", [1, 50, 4096])
 def test_neighbours_and_batch_size_change_nothing(folder: Path, batch_tokens: int) -> None:
     translator = loaded(folder, "there")

@@ -99,6 +99,7 @@ def log(files: Sequence[Path]) -> list[tuple[str, int]]:
     return [(process, int(first)) for process, first in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_every_block_is_made_once_and_all_processes_make_some(numbers: list[Path], size: int) -> None:
     others = [beside(work, numbers, Rank(number, size, number, size)) for number in range(1, size)]
@@ -144,6 +145,7 @@ def come_and_take(folder: Path, number: int) -> None:
         time.sleep(600)
 
 
+@pytest.mark.slow
 def test_what_a_dead_process_leaves_undone_the_first_one_does(numbers: list[Path]) -> None:
     parts = numbers[0].with_name("out.parts")
     other, seen = beside(come_and_take, parts, 11), list[bool]()
@@ -160,6 +162,7 @@ def test_what_a_dead_process_leaves_undone_the_first_one_does(numbers: list[Path
     assert numbers[0].with_name("out").read_bytes() == EXPECTED
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_come_is_waited_for_a_while_alone(
     numbers: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +226,7 @@ def test_a_disk_without_locks_is_named(numbers: list[Path], monkeypatch: pytest.
         work(numbers, Rank(0, 1, 0, 1))
 
 
+@pytest.mark.slow
 def test_a_damaged_block_is_made_again(numbers: list[Path]) -> None:
     """Found before the others begin: what they see, they take for done."""
     out, log_of = numbers[0].with_name("out"), numbers[0].with_name("log")
@@ -367,6 +371,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "variables", "code", "message"), WRONG, ids=[words for words, *_ in WRONG])
 def test_what_several_processes_cannot_do_is_said_in_one_line(
     terminal: Terminal, here: Path, words: str, variables: dict[str, str], code: int, message: str
@@ -390,6 +395,7 @@ def test_what_one_process_says_ends_all_and_names_it(terminal: Terminal, here: P
     assert done.code == 3
 
 
+@pytest.mark.slow
 def test_an_output_is_replaced_when_forced(terminal: Terminal, here: Path) -> None:
     (here / "out").write_text("old")
     terminal.nmt(*command("-o", "out", "--workers", "2", "--force"), folder=here).ok()

@@ -104,6 +104,7 @@ def test_sampling_is_decided_by_seed_and_line(terminal: Terminal, here: Path) ->
     assert rows(here / "gap.tsv") == rows(here / "a.tsv")[1:]
 
 
+@pytest.mark.slow
 def test_gzipped_text_and_several_files_are_read_one_after_the_other(terminal: Terminal, here: Path) -> None:
     (here / "first.gz").write_bytes(gzip.compress("\n".join(LINES[:17]).encode()))
     (here / "second").write_bytes("\r\n".join(LINES[17:]).encode())
@@ -134,6 +135,7 @@ def test_what_is_left_out_is_counted(terminal: Terminal, here: Path) -> None:
     assert not (here / "c.tsv.parts").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bound", "told"), [("0", "60 pairs of 60"), ("100", "0 pairs of 60 lines; dropped: 60 round t")]
 )
@@ -162,6 +164,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "code", "message"), WRONG, ids=[" ".join(words) for words, _, _ in WRONG])
 def test_what_cannot_be_back_translated_is_said_in_one_line(
     words: list[str], code: int, message: str, terminal: Terminal, here: Path
@@ -295,6 +298,7 @@ def test_a_signal_leaves_what_is_finished(
     assert [source for source, _ in rows(here / "kd.tsv")] == [source for source, _ in PAIRS]
 
 
+@pytest.mark.slow
 def test_other_options_in_its_place_are_refused(
     terminal: Terminal, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +324,7 @@ def test_other_options_in_its_place_are_refused(
     assert done.code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["backtranslate", "distill"])
 def test_shards_together_are_the_whole(command: str, terminal: Terminal, here: Path) -> None:
     make = {"backtranslate": back, "distill": distil}[command]
@@ -349,6 +354,7 @@ def test_distilled_pairs_are_sources_with_the_teachers_translations(
     assert rows(here / "kd.tsv") == [list(row) for row in zip(sources, expected, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["bleu", "chrf"])
 def test_the_best_of_n_is_the_one_most_like_the_reference(
     metric: str, terminal: Terminal, here: Path, models: Path

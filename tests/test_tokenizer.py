@@ -219,6 +219,7 @@ def test_sampling_is_decided_by_its_arguments_alone(kind: str) -> None:
     assert learnt.decode(first[7]) == learnt.decode(learnt.encode(texts))
 
 
+@pytest.mark.slow
 def test_sampling_is_the_same_in_another_process() -> None:
     """Sentencepiece's own is not: its generator is salted anew in every process."""
     code = "from test_tokenizer import draw_both; print(draw_both())"
@@ -237,6 +238,7 @@ def test_a_sample_says_the_same_text(kind: str) -> None:
     assert learnt.sample([], 0.3, 1) == []
 
 
+@pytest.mark.slow
 def test_unigram_draws_as_sentencepiece_does() -> None:
     """The shares of 20,000 drawn segmentations differ by no more than those of another 20,000 would."""
     text, learnt = sentences()[1], tokenizer()

@@ -112,6 +112,7 @@ class Slow:
 # ---- limits -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -185,6 +186,7 @@ def test_a_guess_made_better_survives(trainer: Make, monkeypatch: pytest.MonkeyP
     assert rates[1] == learning_rate(32, trained.parts.config.training.model_copy(update={"max_steps": 200}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["bleu", "chrf", "loss"])
 def test_patience_counts_validations_that_are_no_better(metric: str, trainer: Make) -> None:
     changes: dict[str, Setting] = {"training.metric": metric, "training.patience": 3, "training.max_steps": 1000}
@@ -195,6 +197,7 @@ def test_patience_counts_validations_that_are_no_better(metric: str, trainer: Ma
     assert trained.averaged_steps() == [16]
 
 
+@pytest.mark.slow
 def test_without_patience_nothing_is_too_long(trainer: Make) -> None:
     trained = trainer({"training.patience": 0, "training.max_steps": 48})
     trained.validator = Measured([20.0] + [10.0] * 30)
@@ -211,6 +214,7 @@ def test_the_ceiling_of_a_batch_depends_on_the_device(wanted: object, device: st
 # ---- checkpoints ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_beside_the_last_ones(trainer: Make) -> None:
     changes: dict[str, Setting] = {"training.keep": 2, "training.max_steps": 24, "training.save_every": 2}
     trained = trainer(changes)
@@ -301,6 +305,7 @@ def spoil(trained: Trainer, steps: range) -> None:
     next(iter(trained.learner.model.parameters())).register_hook(hook)
 
 
+@pytest.mark.slow
 def test_a_few_bad_steps_are_skipped_and_told(trainer: Make) -> None:
     trained = trainer({"training.max_steps": 24})
     spoil(trained, range(2, 2 + MAX_SKIPPED - 1))

@@ -159,6 +159,7 @@ def killed(process: subprocess.Popen[bytes], log: Path, pattern: str, wait: floa
     assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_killed_once_it_ends_the_same(corpus: list[str], straight: Callable[[str], Path], tmp_path: Path) -> None:
     arguments = words(corpus, tmp_path)
     killed(start(arguments), tmp_path / "train.log", r"step 7 \|", 0.0)
@@ -386,6 +387,7 @@ def trained(corpus: list[str], run: Path, changes: Changes) -> dict[str, dict[st
     return checkpoint.load_checkpoint(checkpoint.step_folder(run, checkpoint.steps(run)[-1]))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_options_of_the_optimizer_have_their_effect(
     schedule: str, corpus: list[str], finished: Path, tmp_path: Path
@@ -420,6 +422,7 @@ def test_without_a_validation_corpus_some_pairs_are_held_out(tmp_path: Path) -> 
     assert "118 pairs, cpu in float32, 1 threads" in told
 
 
+@pytest.mark.slow
 def test_held_out_sets_lie_in_the_run_and_are_scored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -488,6 +491,7 @@ def test_a_run_goes_on_with_the_split_it_began_with(tmp_path: Path) -> None:
     assert digest(run) == digest(tmp_path / "straight")
 
 
+@pytest.mark.slow
 def test_a_run_begun_with_a_test_corpus_holds_out_none_later(tmp_path: Path) -> None:
     corpus, run = write_numbers(tmp_path, 5000), tmp_path / "run"
     other = write_corpus(tmp_path, 5, "other")
@@ -498,6 +502,7 @@ def test_a_run_begun_with_a_test_corpus_holds_out_none_later(tmp_path: Path) -> 
     assert len(heldout_files(run)) == 2
 
 
+@pytest.mark.slow
 def test_a_run_begun_before_held_out_sets_were_kept_goes_on_as_it_was(tmp_path: Path) -> None:
     """Then no pair was left out but those held out; such a run has no files of them."""
     pairs = 100
@@ -514,6 +519,7 @@ def test_a_run_begun_before_held_out_sets_were_kept_goes_on_as_it_was(tmp_path: 
     assert heldout_files(run) == {}
 
 
+@pytest.mark.slow
 def test_a_cleaned_training_tells_what_it_drops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     english, german = [f"the number {n}" for n in range(60)], [f"die Zahl {n}" for n in range(60)]
     bad = {"the number 3": "die Zahl 3", "copied from here to there": "Copied from here to there", "2": "zwei " * 9}
@@ -539,6 +545,7 @@ def test_a_cleaned_training_tells_what_it_drops(tmp_path: Path, capsys: pytest.C
     assert "holds a run with another data.clean (True, now False)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_corpus_of_one_pair_trains(tmp_path: Path) -> None:
     corpus = write_files(tmp_path, {"en": ["1 2 3"], "de": ["three two one"]})
     changes: Changes = {"tokenizer.vocab_size": "auto", "training.learning_rate": 0.01, LIMIT: 200, "model.dropout": 0}
@@ -569,6 +576,7 @@ def test_the_folder_of_a_finished_run(finished: Path, corpus: list[str]) -> None
     assert nmt.load(finished).translate(["1 2", "", "3"])[1] == ""
 
 
+@pytest.mark.slow
 def test_the_card_has_scores_with_signatures_data_and_command(corpus: list[str], tmp_path: Path) -> None:
     names = f"[{', '.join(corpus)}]"
     told = run_training(tmp_path, tiny(corpus, {LIMIT: 1, "data.valid": names, "data.test": names}))

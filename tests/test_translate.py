@@ -63,6 +63,7 @@ def test_a_translation_is_what_the_search_found(translator: Translator) -> None:
     assert translation.text == translator.tokenizers.target.decode([found[0].ids])[0].strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_tokens", [1, 50, 4096])
 def test_neighbours_and_batch_size_change_nothing(translator: Translator, batch_tokens: int) -> None:
     lines = [*SOURCES, "", *SOURCES[:2], "A dog. " * 30]
@@ -246,6 +247,7 @@ def possible(run: Path, source: str) -> set[str]:
     return set(tokenizers.target.pieces(ids.tolist()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("options", [SHORT, LISTS, SAMPLE, UNREPEATED], ids=["best", "lists", "drawn", "no repeats"])
 def test_with_a_shortlist_likely_words_alone_are_said(
@@ -299,6 +301,7 @@ def test_a_run_without_a_shortlist_says_so(run: Path) -> None:
 # ---- several processes ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [SHORT, LISTS, SAMPLE], ids=["best", "lists", "drawn"])
 def test_processes_translate_as_one_thread_does(listed: Path, options: SearchConfig) -> None:
     lines = [*SOURCES, "", "Unheard of words.", *SOURCES]

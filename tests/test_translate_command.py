@@ -69,6 +69,7 @@ def test_the_environment_names_a_model(
     assert "$NMT_MODEL runs/none: no such folder" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -132,6 +133,7 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, capfd: pytest.Captu
     assert sorted(path.name for path in folder.iterdir()) == ["bad", "input", "output", "runs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "option"),
     [

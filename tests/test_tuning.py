@@ -62,6 +62,7 @@ def test_the_best_of_all_is_chosen(best: float) -> None:
     assert max(bleu for other, bleu in found.items() if other != best) < 96
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wrong", "gain"), [(1, 0.05), (3, 0.16)])
 def test_what_gains_next_to_nothing_is_chance(wrong: int, gain: float) -> None:
     alpha, found = tune_length_penalty(Erring({1.0: wrong, 0.6: 0}), VALID, ENDLESS, 1.0)
@@ -69,12 +70,14 @@ def test_what_gains_next_to_nothing_is_chance(wrong: int, gain: float) -> None:
     assert alpha == (0.6 if gain > LEAST else 1.0)
 
 
+@pytest.mark.slow
 def test_the_model_s_own_is_tried_first_and_stays_where_none_is_better() -> None:
     translator = Erring({0.8: 0, 1.0: 0}, usual=0.8)
     assert tune_length_penalty(translator, VALID, ENDLESS, 1.0)[0] == 0.8
     assert translator.tried == [0.8, *ALPHAS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("deadline", "expected", "tried"),
     [

@@ -89,6 +89,7 @@ def test_nobody_leaves_after_a_sleep_of_all() -> None:
     assert sleeper.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_silent_one_is_given_up(watches: list[Watching]) -> None:
     watches[1].end()
     before = time.monotonic()
@@ -113,6 +114,7 @@ def test_what_the_first_to_fail_says_is_the_cause(watches: list[Watching]) -> No
     assert not watches[1].left  # it leaves by itself
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_is_the_cause(watches: list[Watching], monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise RuntimeError("connection reset")
