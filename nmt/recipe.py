@@ -63,7 +63,7 @@ ON_GPU = (
     Size(5_000_000, 512, 6, 8, 2048, 0.1, "the base model of arXiv 1706.03762, table 3"),
     Size(EVERYTHING_ELSE, 1024, 6, 16, 4096, 0.1, "the big model of arXiv 1706.03762, table 3"),
 )
-BATCH_TOKENS = ((10_000, 2048), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
+BATCH_TOKENS = ((10_000, 512), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
 TESTED = 5_000  # pairs from which some can be spared for a test
 TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another
 AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth
@@ -71,6 +71,7 @@ PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the
 AGREED = 3  # times as many until readings agree; with fewer R-Drop did worse than nothing (docs/quality.md)
 FEWEST, MOST = 5, 200  # epochs
 TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model
+FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the root of their share
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
 MOST_VALIDATIONS = 10
 TRAINED = 0.9  # of the time; the rest goes to validations and to the end
@@ -108,7 +109,7 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
         Choice("training.rdrop", alpha, _agreement(agrees, pace.pairs)),
         Choice("training.max_steps", steps, long),
         Choice("training.schedule", "cosine", "falls to 0 at the last step, which is known"),
-        Choice("training.learning_rate", _rate(config), "falls with the width of the model"),
+        Choice("training.learning_rate", _rate(config), "falls with the width of the model and with small batches"),
         Choice("training.warmup", min(2000, max(1, steps // 10)), "a tenth of the steps"),
         Choice("training.valid_every", max(1, round(steps / validations)), "often enough to see how it goes"),
     ]
@@ -195,9 +196,10 @@ def _training(config: Config, profile: CorpusProfile, machine: Machine) -> Itera
 
 
 def _rate(config: Config) -> float:
-    if config.model.type == "rnn":
-        return RECURRENT_RATE
-    return round(TRANSFORMER_RATE / config.model.dim, 5)
+    rate = RECURRENT_RATE if config.model.type == "rnn" else TRANSFORMER_RATE / config.model.dim
+    tokens = config.training.batch_tokens
+    share = 1.0 if tokens == "auto" else min(1.0, tokens * config.training.accumulate / FULL_BATCH)
+    return round(rate * sqrt(share), 5)
 
 
 def _agreement(agrees: bool, pairs: int) -> str:

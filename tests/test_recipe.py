@@ -47,7 +47,7 @@ def planned(config: Config, pace: Pace = PACE, machine: Machine = CPU) -> dict[s
         (GPU, 5_000_000, "model.dim", 512, 1024),
         (GPU, 5_000_000, "model.encoder_layers", 6, 6),
         (CPU, 5_000, "data.hold_out_test", None, True),
-        (CPU, 10_000, "training.batch_tokens", 2048, 4096),
+        (CPU, 10_000, "training.batch_tokens", 512, 4096),
         (CPU, 10_000, "training.tune_length_penalty", None, True),
         (CPU, 300_000, "training.batch_tokens", 4096, 8192),
         (CPU, 5_000_000, "model.dim", 256, 256),  # a CPU has no time for more
@@ -153,6 +153,15 @@ def test_limits_set_by_hand_hold() -> None:
     assert planned(load_config(None, flags={"training.max_epochs": 3}))["training.max_steps"] == 300
     assert planned(load_config(None, flags={"model.type": "rnn"}))["training.learning_rate"] == 1.5e-3
     assert planned(load_config(None, flags={"model.preset": "base"}))["training.learning_rate"] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "accumulate", "rate"),
+    [(512, 1, 2e-3), (512, 2, 2.83e-3), (512, 4, 4e-3), (4096, 1, 4e-3), ("auto", 1, 4e-3)],
+)
+def test_small_batches_have_lower_rates(tokens: int | str, accumulate: int, rate: float) -> None:
+    flags = {"model.dim": 128, "training.batch_tokens": tokens, "training.accumulate": accumulate}
+    assert planned(load_config(None, flags=flags))["training.learning_rate"] == rate
 
 
 def test_all_that_is_scheduled_is_known() -> None:
