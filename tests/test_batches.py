@@ -119,6 +119,7 @@ def test_rows_are_rounded_where_there_are_many() -> None:
     assert sum(len(rows) % 8 != 0 for rows in batches) <= 1  # the rest of the block
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [4_000, 8_000])
 def test_padding_is_under_five_percent_on_real_text(size: int) -> None:
     pairs = multi30k("train")

@@ -142,7 +142,6 @@ def flip(path: Path, place: int, bit: int) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("folder", [".", "checkpoints/step-00000010"])
 @pytest.mark.parametrize("manifest_only", [False, True])
 def test_a_flipped_bit_is_refused_by_name(run: Path, folder: str, manifest_only: bool) -> None:  # F17

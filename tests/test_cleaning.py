@@ -181,6 +181,7 @@ REAL = {  # corpus: files, what is dropped of it
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_clean_corpora_lose_next_to_nothing(name: str) -> None:
     files, expected = REAL[name]

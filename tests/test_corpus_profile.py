@@ -87,6 +87,7 @@ def real(name: str, *files: str) -> CorpusProfile:
     return profile(ParallelCorpus([str(ROOT / name / file) for file in files], DataConfig()))
 
 
+@pytest.mark.slow
 def test_japanese_has_neither_spaces_nor_case() -> None:
     found = real("tatoeba-ja-en", "train.ja", "train.en")
     assert found.pairs == found.sampled == 50_643

@@ -149,6 +149,7 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_of_real_corpora_no_held_out_side_is_in_training(name: str) -> None:
     if not (ROOT / name / REAL[name][0]).exists():

@@ -66,6 +66,7 @@ def test_small_batches_add_up_to_a_large_one(model: str, parts: int) -> None:
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rdrop", [0.0, 5.0])
 def test_layers_computed_again_drop_the_same(rdrop: float) -> None:
     dropped = TRANSFORMER.model_copy(update={"dropout": 0.5, "attention_dropout": 0.2})
@@ -148,7 +149,6 @@ def first(one: Learner) -> torch.nn.Parameter:
     return next(iter(one.model.parameters()))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_a_gradient_that_is_not_finite_changes_nothing(bad: float, clip: float) -> None:

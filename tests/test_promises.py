@@ -35,6 +35,7 @@ from nmt.shortlist import Shortlist
 from nmt.training import checkpoint
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.slow
 
 Row = TypeVar("Row", bound=Callable[..., None])
 ROWS: dict[str, list[str]] = {}  # promise -> names of its rows
@@ -181,7 +182,6 @@ FORMATS = {
 }
 
 
-@pytest.mark.slow
 @keeps("aligned files", *FORMATS)
 @pytest.mark.parametrize("format_", FORMATS)
 def test_every_format_trains_the_same_model(world: World, format_: str) -> None:
@@ -190,7 +190,6 @@ def test_every_format_trains_the_same_model(world: World, format_: str) -> None:
     assert world.weights(run) == world.weights("plain")
 
 
-@pytest.mark.slow
 @keeps("Parquet folder")
 def test_a_folder_of_parquet_trains_the_same_model(world: World) -> None:
     from datasets import Dataset
@@ -203,7 +202,6 @@ def test_a_folder_of_parquet_trains_the_same_model(world: World) -> None:
     assert world.weights("parquet-run") == world.weights("plain")
 
 
-@pytest.mark.slow
 @keeps("train --source-lang", "train --target-lang")
 def test_languages_choose_the_sides(world: World) -> None:
     turned = ("--source-lang", "fr", "--target-lang", "en", "--set", "data.valid=[valid.fr, valid.en]")
@@ -220,7 +218,6 @@ def test_a_data_set_that_cannot_be_had_is_said(world: World) -> None:
     assert world.train("hub", "hf:", *TOLD).code == 2
 
 
-@pytest.mark.slow
 @keeps("$NMT_DATA", "./data")
 def test_relative_corpora_are_found_in_the_data_folder(world: World) -> None:
     world.train("named", "named.en", "named.fr", NMT_DATA=str(world.folder / "elsewhere/data")).ok()
@@ -232,7 +229,6 @@ def test_relative_corpora_are_found_in_the_data_folder(world: World) -> None:
     assert elsewhere.weights("run") == world.weights("plain")
 
 
-@pytest.mark.slow
 @keeps("train --valid", "train --test")
 def test_held_out_corpora_are_used(world: World) -> None:
     files = ("--valid", "test.en", "--valid", "test.fr", "--test", "first.en", "--test", "first.fr")
@@ -244,7 +240,6 @@ def test_held_out_corpora_are_used(world: World) -> None:
     assert "translating 100 lines of first.en first.fr" in scored.error
 
 
-@pytest.mark.slow
 @keeps("validation pairs held out")
 def test_without_validation_pairs_some_are_held_out(world: World) -> None:
     done = world.train("own", "--set", "data.valid=[]").ok()
@@ -257,7 +252,6 @@ def test_without_validation_pairs_some_are_held_out(world: World) -> None:
     assert {*zip(*held, strict=True)} < {*zip(*train, strict=True)}
 
 
-@pytest.mark.slow
 @keeps("unequal sides", "empty sides", "too long pairs", "train --bad-utf8")
 def test_bad_pairs_are_counted_or_refused(world: World) -> None:
     english, french = ((world.folder / f"train.{name}").read_bytes() for name in ("en", "fr"))
@@ -317,7 +311,6 @@ def test_progress_is_told_and_kept(world: World) -> None:
     assert events.read_bytes().count(b"train/loss") == 300
 
 
-@pytest.mark.slow
 @keeps("nmt.yaml", "train with a config", "default run folder", "finished runs say so", "another config is refused")
 def test_configs_and_where_runs_go(world: World) -> None:
     here = World(world.folder / "configured", world.terminal)
@@ -338,7 +331,6 @@ def test_configs_and_where_runs_go(world: World) -> None:
     assert (here.folder / "runs/other/MANIFEST.json").exists()
 
 
-@pytest.mark.slow
 @keeps("newest run", "$NMT_MODEL", "translate --model", "eval --model", "info", "info --model")
 def test_which_model_is_meant(world: World) -> None:
     here = World(world.folder / "chosen", world.terminal)
@@ -365,7 +357,6 @@ def test_which_model_is_meant(world: World) -> None:
     assert evaluated.out.startswith("BLEU = ")
 
 
-@pytest.mark.slow
 @keeps("moving the run folder", "checkpoints as models")
 def test_a_checkpoint_is_a_model(world: World) -> None:
     shutil.copytree(world.folder / "trained", world.folder / "moved/here")
@@ -408,7 +399,6 @@ MATTERS = {  # every option that has no row of its own changes the weights
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @keeps("train --set", *MATTERS)
 @pytest.mark.parametrize("option", MATTERS)
 def test_an_option_of_training_changes_the_weights(world: World, option: str) -> None:
@@ -417,7 +407,6 @@ def test_an_option_of_training_changes_the_weights(world: World, option: str) ->
     assert str(getattr(getattr(world.config(run), section), name)) == str(MATTERS[option])
 
 
-@pytest.mark.slow
 @keeps("train --seed")
 def test_seed_decides_the_weights(world: World) -> None:
     two = changed(world, "--seed", "2")
@@ -425,7 +414,6 @@ def test_seed_decides_the_weights(world: World) -> None:
     assert world.weights("two-again") == world.weights(two)
 
 
-@pytest.mark.slow
 @keeps("train --batch-tokens", "train --max-epochs", "accumulation", "batch_tokens: auto")
 def test_steps_of_an_epoch_follow_from_batches(world: World) -> None:
     def steps(*arguments: str) -> int:
@@ -439,7 +427,6 @@ def test_steps_of_an_epoch_follow_from_batches(world: World) -> None:
     assert steps("--batch-tokens", "auto") == steps("--batch-tokens", "4096") < whole
 
 
-@pytest.mark.slow
 @keeps("train --max-steps", "resume", "a larger limit goes on")
 def test_a_larger_limit_goes_on_to_the_same_weights(world: World) -> None:
     world.train("six", "--max-steps", "6").ok()
@@ -450,7 +437,6 @@ def test_a_larger_limit_goes_on_to_the_same_weights(world: World) -> None:
     assert [record["step"] for record in world.metrics("halves")] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.slow
 @keeps("train --patience", "early stopping")
 @pytest.mark.parametrize("metric", ["loss", "bleu", "chrf"])
 def test_patience_ends_training_when_nothing_gets_better(world: World, metric: str) -> None:
@@ -472,7 +458,6 @@ def test_patience_ends_training_when_nothing_gets_better(world: World, metric: s
 
 
 @keeps("train --max-time")
-@pytest.mark.slow
 def test_time_bounds_the_whole_command(world: World) -> None:
     small = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     corpus = ("train.en", "train.fr", "-o", "timed", "--set", VALID, "--max-steps", "100000")
@@ -485,7 +470,6 @@ def test_time_bounds_the_whole_command(world: World) -> None:
     assert len(world.metrics("timed")) > steps > 10
 
 
-@pytest.mark.slow
 @keeps("train --from")
 def test_training_starts_from_the_weights_of_another(world: World) -> None:
     done = world.train("continued", "--from", "trained", "--set", "training.learning_rate=1e-12", *CHEAP).ok()
@@ -494,7 +478,6 @@ def test_training_starts_from_the_weights_of_another(world: World) -> None:
     assert world.translate(run="plain").lines != FRENCH
 
 
-@pytest.mark.slow
 @keeps("train --device", "train --precision", "train --threads")
 def test_where_and_how_training_computes(world: World) -> None:
     assert "cpu in float32, 1 threads" in (world.folder / "plain/train.log").read_text()
@@ -508,7 +491,6 @@ def test_where_and_how_training_computes(world: World) -> None:
     assert (world.weights("brain") != world.weights("plain")) == is_fast
 
 
-@pytest.mark.slow
 @keeps("EMA", "averaging of the last checkpoints", "best kept", "last N kept")
 def test_what_is_kept_and_averaged(world: World) -> None:
     def tensors(place: str) -> dict[str, torch.Tensor]:
@@ -538,7 +520,6 @@ RATES = {  # of steps 1 to 4, with a warm-up of 2 steps to 0.01
 }
 
 
-@pytest.mark.slow
 @keeps("schedules", "warm-up")
 @pytest.mark.parametrize("schedule", RATES)
 def test_learning_rate_follows_its_schedule(world: World, schedule: str) -> None:
@@ -549,7 +530,6 @@ def test_learning_rate_follows_its_schedule(world: World, schedule: str) -> None
 
 
 @keeps("SIGTERM", "Ctrl-C")
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_the_same_command_goes_on(world: World, number: signal.Signals) -> None:
     small = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
@@ -615,7 +595,6 @@ def test_presets_have_the_size_of_their_papers(preset: str) -> None:
     assert sum(each.numel() for each in model.parameters()) == pytest.approx(parameters, rel=0.04)
 
 
-@pytest.mark.slow
 @keeps("train --preset", "preset tiny", "preset luong")
 @pytest.mark.parametrize(
     ("preset", "settings", "described"),
@@ -637,7 +616,6 @@ CELLS += [(cell, kind, True) for cell in ("rnn", "gru", "lstm") for kind in ("do
 
 
 @keeps("cells and attentions", "input feeding")
-@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "attention", "is_feeding"), CELLS)
 def test_every_recurrent_model_learns(world: World, cell: str, attention: str, is_feeding: bool) -> None:
     run = f"{cell}-{attention}-{is_feeding}"
@@ -654,7 +632,6 @@ def test_every_recurrent_model_learns(world: World, cell: str, attention: str, i
 KINDS = {"unigram": "auto", "bpe": "300", "char": "auto", "word": "auto"}
 
 
-@pytest.mark.slow
 @keeps("tokenizer types", "vocabulary size auto", "separate tokenizers")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_tokenizer_trains_and_text_comes_back_detokenised(world: World, kind: str) -> None:
@@ -679,7 +656,6 @@ def test_an_impossible_vocabulary_is_said_in_clear_words(world: World) -> None:
         assert f"nmt train: error: tokenizer.vocab_size: {size} {words}" in done.error
 
 
-@pytest.mark.slow
 @keeps(*(f"tokenizer train{option}" for option in ("", " --type", " --vocab-size", " --output", " --set", " --force")))
 @keeps("normalisation", "byte fallback")
 def test_a_tokenizer_is_learnt_as_asked(world: World) -> None:
@@ -704,7 +680,6 @@ def test_a_tokenizer_is_learnt_as_asked(world: World) -> None:
     assert max(int(word) for word in numbers.out.split()) < 290
 
 
-@pytest.mark.slow
 @keeps(
     *(
         f"tokenizer {name}{option}"
@@ -731,7 +706,6 @@ LEARNT = {  # what each option makes other vectors of
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @keeps("embeddings train", *(f"embeddings train {option}" for option in LEARNT), "train --set")
 @keeps(*(f"embeddings train --{name}" for name in ("tokenizer", "output", "dim", "threads", "force")))
 @keeps("embeddings train --encoding", "embeddings train --bad-utf8", "model.embeddings")
@@ -788,7 +762,6 @@ def test_a_file_of_translations_is_not_overwritten(world: World) -> None:
     assert out.read_text().splitlines() == FRENCH
 
 
-@pytest.mark.slow
 @keeps("translate --workers")
 def test_several_processes_write_what_one_does(world: World) -> None:
     world.translate("-o", "alone.fr", "test.en", "zipped.en.gz")
@@ -828,7 +801,6 @@ def test_n_best_lists_are_distinct_and_in_order(world: World) -> None:
     assert world.nmt("translate", "-m", "trained", "--n-best", "9", stdin=INPUT).code == 2
 
 
-@pytest.mark.slow
 @keeps("translate --batch-tokens")
 def test_batches_change_no_text(world: World) -> None:
     texts = {size: world.translate("--batch-tokens", size, "test.en").out for size in ("1", "100", "auto")}
@@ -842,7 +814,6 @@ def tokens(done: Done) -> int:
     return int(found[1].replace(",", ""))
 
 
-@pytest.mark.slow
 @keeps("translate --max-length-ratio", "translate --max-length-offset", "translate --min-length", "translate --stats")
 def test_length_is_bounded(world: World) -> None:
     short = world.translate("--max-length-ratio", "0.01", "--max-length-offset", "2", "--stats", stdin=f"{INPUT}\n")
@@ -866,7 +837,6 @@ def test_no_ngram_is_repeated(world: World) -> None:
     assert world.translate("--no-repeat-ngram", "1", stdin=line).lines[0].count("chien") <= 1
 
 
-@pytest.mark.slow
 @keeps("translate --shortlist", "shortlist.safetensors")
 def test_likely_words_alone_are_looked_at(world: World) -> None:
     """What training learnt to be likely is enough; of a list without any likely words nothing good comes."""
@@ -895,7 +865,6 @@ def test_translations_begin_with_the_prefix(world: World) -> None:
     assert not any(line.startswith("Le loup") for line in FRENCH)
 
 
-@pytest.mark.slow
 @keeps("translate --sample", "translate --seed", "translate --temperature", "translate --top-k", "translate --top-p")
 def test_translations_are_drawn(world: World) -> None:
     def drawn(*options: str) -> list[str]:
@@ -908,7 +877,6 @@ def test_translations_are_drawn(world: World) -> None:
         assert drawn("--seed", "1", *narrow) == greedy
 
 
-@pytest.mark.slow
 @keeps("translate --mbr", "translate --candidates")
 def test_of_drawn_translations_the_one_most_like_the_others_is_chosen(world: World) -> None:
     """Of a good model that is the right one."""
@@ -921,7 +889,6 @@ def test_of_drawn_translations_the_one_most_like_the_others_is_chosen(world: Wor
     assert alone == world.translate("--sample", "--seed", "5", run="early").lines
 
 
-@pytest.mark.slow
 @keeps("translate --rerank", "translate --rerank-weight")
 def test_a_model_of_the_other_direction_re_ranks(world: World) -> None:
     """It helps a bad model to what a wide beam holds."""
@@ -936,7 +903,6 @@ def test_a_model_of_the_other_direction_re_ranks(world: World) -> None:
     assert chrf[0] < chrf[1]
 
 
-@pytest.mark.slow
 @keeps("ensembles", "average", "average --output", "average --last", "average --force")
 def test_several_models_are_one(world: World) -> None:
     world.train("another", "--seed", "2", "--max-steps", "300", "--set", LATER).ok()
@@ -988,7 +954,6 @@ def test_quiet_says_nothing(world: World) -> None:
     assert world.translate(stdin=b"\xff\n").error != ""
 
 
-@pytest.mark.slow
 @keeps("translate --unbuffered")
 @pytest.mark.parametrize("options", [(), ("--unbuffered",)])
 def test_lines_leave_one_by_one_if_unbuffered(world: World, options: tuple[str, ...]) -> None:
@@ -1001,7 +966,6 @@ def test_lines_leave_one_by_one_if_unbuffered(world: World, options: tuple[str, 
     assert written == ([f"{line}\n" for line in FRENCH] if options else ["".join(f"{line}\n" for line in FRENCH)])
 
 
-@pytest.mark.slow
 @keeps("translate --device", "translate --precision", "translate --threads")
 @keeps("eval --device", "eval --precision", "eval --threads")
 @pytest.mark.parametrize("command", ["translate", "eval"])
@@ -1017,7 +981,6 @@ def test_where_and_how_translating_computes(world: World, command: str) -> None:
 # ---- scoring ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @keeps("eval", "eval --bleu", "eval --chrf", "eval --ter", "eval --format", "eval --hypothesis", "eval --reference")
 @keeps("eval --source", "eval --output", "eval --force", "eval --batch-tokens")
 def test_models_files_and_hypotheses_have_the_same_scores(world: World) -> None:
@@ -1048,7 +1011,6 @@ def test_bleu_is_tokenised_as_asked(world: World) -> None:
     assert "|tok:zh|" in world.nmt(*scored, "--target-lang", "zh").ok().out
 
 
-@pytest.mark.slow
 @keeps("eval --beams", "eval --beam-size", "eval --length-penalty")
 def test_beams_are_compared(world: World) -> None:
     swept = ("eval", "-m", "early", "--source", "test.en", "--reference", "test.fr", "--threads", "1")
@@ -1065,7 +1027,6 @@ def test_beams_are_compared(world: World) -> None:
     assert world.nmt(*swept, "--beams", "1,4").ok().out.splitlines()[0].split()[:2] == ["beam", "BLEU"]
 
 
-@pytest.mark.slow
 @keeps("eval --report", "compare", "compare --source", "compare --reference", "compare --output", "compare --force")
 @keeps("compare --format", "compare --tokenize", "compare --target-lang", "compare --beam-size")
 @keeps("compare --device", "compare --precision", "compare --threads")
@@ -1098,7 +1059,6 @@ def test_a_model_is_exported_and_checked(world: World) -> None:
     assert (world.folder / "exported/model.bin").stat().st_size < size
 
 
-@pytest.mark.slow
 @keeps("bench", "bench --model", "bench --seconds", "bench --format", "bench --device", "bench --threads")
 def test_the_machine_is_measured(world: World) -> None:
     quick = ("bench", "-m", "trained", "--seconds", "0.01", "--threads", "1", "--device", "cpu")
@@ -1128,7 +1088,6 @@ def maps(world: World, *options: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
 @keeps("attention", "attention --model", "attention --output", "attention --force", "attention --device")
 @keeps("attention --threads", "attention --words")
 def test_attention_is_shown_in_every_form(world: World) -> None:
@@ -1144,7 +1103,6 @@ def test_attention_is_shown_in_every_form(world: World) -> None:
     assert "cuda:7: not on this machine" in world.nmt(*looking, "--device", "cuda:7", LINES[0]).error
 
 
-@pytest.mark.slow
 @keeps("attention --kind", "attention --layer", "attention --head")
 def test_attention_is_shown_by_layer_and_head(world: World) -> None:
     own = maps(world)
@@ -1168,7 +1126,6 @@ def test_attention_is_that_of_the_translations_asked_for(world: World) -> None:
     assert given["log_probability"] < several[0]["log_probability"]
 
 
-@pytest.mark.slow
 @keeps("curves", "curves --output", "curves --force", "curves --over", "curves --follow")
 def test_trainings_are_drawn_over_one_another(world: World) -> None:
     shown = world.nmt("curves", "trained", "early", "--follow").ok().lines  # both are finished
@@ -1196,7 +1153,6 @@ def made(world: World, command: str, *words: str, code: int = 0) -> tuple[list[s
     return lines, done.error
 
 
-@pytest.mark.slow
 @keeps("backtranslate", "backtranslate --model", "backtranslate --output", "backtranslate --force")
 @keeps("backtranslate --beam-size", "backtranslate --length-penalty", "backtranslate --batch-tokens")
 @keeps("backtranslate --shard", "backtranslate --block-lines", "backtranslate --threads")
@@ -1213,7 +1169,6 @@ def test_text_in_one_language_becomes_pairs(world: World) -> None:
     assert (refused.code, (world.folder / "made.tsv").read_text()) == (2, "kept")
 
 
-@pytest.mark.slow
 @keeps("backtranslate --sample", "backtranslate --seed", "backtranslate --temperature", "backtranslate --top-k")
 def test_back_translations_are_drawn(world: World) -> None:
     def drawn(*options: str) -> list[str]:
@@ -1226,7 +1181,6 @@ def test_back_translations_are_drawn(world: World) -> None:
         assert drawn(*narrow) == greedy
 
 
-@pytest.mark.slow
 @keeps("backtranslate --max-length", "backtranslate --max-ratio", "backtranslate --min-score")
 @keeps("backtranslate --round-trip", "backtranslate --min-chrf", "backtranslate --keep-copies")
 @keeps("backtranslate --keep-duplicates", "backtranslate --encoding", "backtranslate --bad-utf8")
@@ -1254,7 +1208,6 @@ def test_back_translations_are_filtered(world: World) -> None:
     assert made(world, "backtranslate", *loose)[0][0].endswith("\tThe brave wolf hears the café.")
 
 
-@pytest.mark.slow
 @keeps("distill", "distill --model", "distill --output", "distill --force", "distill --beam-size")
 @keeps("distill --length-penalty", "distill --best-of", "distill --metric", "distill --batch-tokens", "distill --shard")
 @keeps("distill --block-lines", "distill --set", "distill --encoding", "distill --bad-utf8", "distill --threads")
@@ -1278,7 +1231,6 @@ def test_a_corpus_is_translated_for_a_student(world: World) -> None:
     assert "some.fr:2: invalid UTF-8" in made(world, "distill", *both, code=3)[1]
 
 
-@pytest.mark.slow
 @keeps("backtranslate --device", "backtranslate --precision", "distill --device", "distill --precision")
 @pytest.mark.parametrize("command", ["backtranslate", "distill"])
 def test_where_and_how_pairs_are_made(world: World, command: str) -> None:
@@ -1293,7 +1245,6 @@ def test_where_and_how_pairs_are_made(world: World, command: str) -> None:
 
 
 @keeps("wheel", "three commands with nothing given")
-@pytest.mark.slow
 def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     tree, home = tmp_path / "tree", tmp_path / "home"
     ignored = shutil.ignore_patterns(".*", "runs", "__pycache__", "dist")
@@ -1339,7 +1290,6 @@ COMMANDS = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_and_command_has_a_row(world: World, command: str) -> None:
     shown = world.nmt(*command.split(), "--help").ok().out

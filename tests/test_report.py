@@ -91,6 +91,7 @@ def test_p_values_of_three_systems_are_those_of_the_sacrebleu_command(files: lis
         assert "|bs:" not in randomisation.signature
 
 
+@pytest.mark.slow
 def test_paired_bootstrap_of_three_systems_is_sacrebleus() -> None:
     """Its command cannot print this test as JSON: it gets numbers of numpy's."""
     metrics = {"BLEU": BLEU(references=[REFERENCE]), "chrF2++": CHRF(word_order=2), "TER": TER()}

@@ -59,7 +59,9 @@ def right(folder: Path, task: str, model: Options, size: Size) -> int:
     return sum(map(str.__eq__, found, targets[:TEST]))
 
 
-@pytest.mark.parametrize(("model", "task"), [("transformer", "copy"), ("gru-additive", "sort")])
+@pytest.mark.parametrize(
+    ("model", "task"), [("transformer", "copy"), pytest.param("gru-additive", "sort", marks=pytest.mark.slow)]
+)
 def test_a_few_digits_are_soon_learnt(model: str, task: str, tmp_path: Path) -> None:
     assert right(tmp_path, task, MODELS[model], SMALL) >= ENOUGH[task]
 

@@ -67,6 +67,7 @@ def test_lines_of_the_matrix(data, expected):
     assert lines(data) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=1000, deadline=None)
 @given(
     st.lists(st.sampled_from([b"\n", b"\r", b"\xef\xbb\xbf", b"a", b"\xff", b"\xe2\x82\xac", "\x85\u2028".encode()]))

@@ -135,6 +135,7 @@ COSINE: dict[str, Setting] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "fewest"),
     [({0: 0.1}, 100), ({0: 1.0}, 45), ({0: 0.1, 50: 2.0}, 65), ({0: 3.0, 10: 0.1}, 100)],
@@ -158,6 +159,7 @@ def test_a_guessed_number_of_steps_follows_the_time(
     assert max(slow.rates) > 0.9e-3
 
 
+@pytest.mark.slow
 def test_a_given_number_of_steps_stays(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = trainer(COSINE)
     trained.validator = Measured([1.0])

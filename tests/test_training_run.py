@@ -301,6 +301,7 @@ def test_a_config_that_failed_at_once_does_not_block_the_folder(corpus: list[str
     assert checkpoint.is_finished(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_of_a_training_that_never_began_is_not_taken(
     corpus: list[str], straight: Callable[[str], Path], tmp_path: Path
 ) -> None:
