@@ -165,7 +165,7 @@ def test_each_technique_and_each_reading_of_its_runs_is_a_row(tmp_path: Path, mo
     wanted = techniques.trainings(["base", "words"], 2)
     rows = scores.measure(place, wanted)
     labels = {technique.name: technique.label for technique in techniques.TECHNIQUES}
-    readings = [reading.label for reading in techniques.READINGS if reading.of == "base"]
+    readings = [f"*{reading.label}*" for reading in techniques.READINGS if reading.of == "base"]
     assert [row.label for row in rows] == [labels["base"], *readings, labels["words"]]
     runs = {name: str(tmp_path / name) for name in ("base-1", "base-2", "averaged-2")}
     source = str(tmp_path / "data/multi30k/test_2016_flickr.en")
@@ -174,6 +174,7 @@ def test_each_technique_and_each_reading_of_its_runs_is_a_row(tmp_path: Path, mo
     assert (tmp_path / "base-2", 5, tmp_path / "averaged-2") in written
     assert ("-m", runs["averaged-2"], source) in called
     assert "| 1.50 (1.00-2.00) |" in scores.table(rows)
+    assert [line.split("|")[-2].strip() for line in scores.table(rows).split("\n")[2:]] == ["2"] * len(rows)
     count = len(called)
     assert scores.table(scores.measure(place, wanted)) == scores.table(rows)
     assert len(called) == count, "what is scored is not translated again"

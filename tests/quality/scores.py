@@ -23,7 +23,8 @@ class Row(NamedTuple):
     """One row of the table."""
 
     label: str
-    files: Sequence[Path]  # with scores, one of each seed
+    files: Sequence[Path]  # with scores, one of each seed, or of all
+    seeds: int
 
 
 def measure(place: Place, wanted: Sequence[Training]) -> list[Row]:
@@ -31,10 +32,10 @@ def measure(place: Place, wanted: Sequence[Training]) -> list[Row]:
     rows = []
     for technique in dict.fromkeys(training.technique for training in wanted):
         runs = [training.run for training in wanted if training.technique == technique]
-        rows.append(Row(technique.label, [_measured(place, run, [run]) for run in runs]))
+        rows.append(Row(technique.label, [_measured(place, run, [run]) for run in runs], len(runs)))
         for reading in READINGS:
             if reading.of == technique.name:
-                rows.append(Row(reading.label, _read(place, runs, reading)))
+                rows.append(Row(f"*{reading.label}*", _read(place, runs, reading), len(runs)))
     return rows
 
 
@@ -87,7 +88,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         found = [json.loads(file.read_text(encoding="utf-8")) for file in row.files]
         cells = [_cell([scores[metric] for scores in found]) for metric in METRICS]
-        lines.append(f"| {row.label} | {' | '.join(cells)} | {len(found)} |")
+        lines.append(f"| {row.label} | {' | '.join(cells)} | {row.seeds} |")
     return "\n".join(lines)
 
 

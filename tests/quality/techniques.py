@@ -25,17 +25,17 @@ class Technique(NamedTuple):
 
 
 TECHNIQUES = (
-    Technique("base", "none: dropout 0.3, label smoothing 0.1, EMA, cosine", ()),
+    Technique("base", "nothing: dropout 0.3, label smoothing 0.1, EMA, cosine", ()),
     Technique("post", "post-norm, at half the rate", ("model.norm=post", "training.learning_rate=1e-3")),
     Technique("words", "word dropout 0.1", ("model.word_dropout=0.1",)),
     Technique("bpe", "BPE in place of unigram", ("tokenizer.type=bpe",)),
-    Technique("bpe-dropout", "BPE-dropout 0.1", ("tokenizer.type=bpe", "tokenizer.sampling=0.1")),
+    Technique("bpe-dropout", "BPE-dropout 0.1 (with BPE)", ("tokenizer.type=bpe", "tokenizer.sampling=0.1")),
     Technique("unigram-sampling", "unigram sampling 0.3", ("tokenizer.sampling=0.3",)),
     Technique(
         "both-directions", "both directions for 3 epochs, a third of all, then one", ("training.both_directions=3",)
     ),
     Technique("recased", "2 % of the pairs in another case", ("data.recased=0.02",)),
-    Technique("rdrop", "R-Drop 5", ("training.rdrop=5",)),
+    Technique("rdrop", "R-Drop 5, as many steps, each twice as long", ("training.rdrop=5",)),
 )
 
 
