@@ -1,5 +1,6 @@
 """The comparison of tests/quality/peers.py: what is due when, what is averaged, how results are told."""
 
+import gzip
 import sys
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ import scores  # noqa: E402
 import techniques  # noqa: E402
 from budget import AVERAGED, MEASURED, SAVES, VALIDATIONS, Budget, Weights, highest_rate, mean  # noqa: E402
 from standings import Result, differences, leading, table  # noqa: E402
+from texts import CORPORA, SPARED, Corpus, read_lines, write_texts  # noqa: E402
 from toolkits import SETTINGS  # noqa: E402
 from unaveraged import write_unaveraged  # noqa: E402
 
@@ -111,23 +113,58 @@ def test_the_last_weights_are_averaged_and_the_best_kept() -> None:
     assert found["best"]["weight"].tolist() == [best[-1]] * 2
 
 
+# ---- corpora ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("corpus", CORPORA, ids=[corpus.name for corpus in CORPORA])
+@pytest.mark.parametrize("wanted", [10, None])
+def test_peers_validate_on_pairs_that_nmt_never_sees(corpus: Corpus, wanted: int | None, tmp_path: Path) -> None:
+    """Each file of the corpora made up of lines that say where they are."""
+    for part, size in (("train", SPARED + 20), ("val", 5), ("test_2016_flickr", 5), ("dev", 5)):
+        left, right = ([f"{part} {number} {side}\u2028" for number in range(size)] for side in "ab")
+        folder = tmp_path / "data" / corpus.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for language, lines in ((corpus.source, left), (corpus.target, right)):
+            text = "".join(f"{line}\n" for line in lines).encode()
+            (folder / f"{part}.{language}").write_bytes(text)
+            (folder / f"{part}.{language}.gz").write_bytes(gzip.compress(text))
+        both = "".join(f"{one}\t{other}\n" for one, other in zip(left, right, strict=True)).encode()
+        (folder / f"{part}.fr-en.tsv.gz").write_bytes(gzip.compress(both))
+    pairs, texts = write_texts(corpus, tmp_path / "data", tmp_path / "out", wanted)
+    found = [
+        [read_lines(path.with_suffix(f".{language}")) for language in (corpus.source, corpus.target)] for path in texts
+    ]
+    for first, second in found:
+        assert second == [line.replace(" a\u2028", " b\u2028") for line in first]
+        assert first != second
+    train, validation, test = (set(first) for first, _ in found)
+    assert pairs == len(train) == (wanted or 20 + SPARED * (corpus is CORPORA[0]))
+    assert not train & validation
+    assert not (train | validation) & test
+    assert {line.split()[0] for line in test} == {"test_2016_flickr" if corpus is CORPORA[0] else "dev"}
+
+
 # ---- results ------------------------------------------------------------------------------------------------------
 
 
-def result(pairs: int, system: str, bleu: float, weights: str = "") -> Result:
-    return Result(pairs, system, "a setting", weights, 1234, 60.0, {"bleu": bleu, "lc-norm-tok": 2.0, "chrf": 30.0})
+def result(corpus: str, pairs: int, system: str, bleu: float, weights: str = "") -> Result:
+    scores = {"bleu": bleu, "chrf": 30.0} | ({"lc-norm-tok": 2.0} if corpus == "captions" else {})
+    return Result(corpus, pairs, system, "a setting", weights, 1234, 60.0, scores)
 
 
 RESULTS = [
-    result(5_000, "nmt", 20.0), result(5_000, "A", 12.5, "best"), result(5_000, "B", 21.25),
-    result(1_000, "nmt", 8.0), result(1_000, "A", 9.0, "averaged"), result(1_000, "B", 1.0),
+    result("captions", 5_000, "nmt", 20.0), result("captions", 5_000, "A", 12.5, "best"),
+    result("captions", 5_000, "B", 21.25), result("captions", 1_000, "nmt", 8.0),
+    result("captions", 1_000, "A", 9.0, "averaged"), result("captions", 1_000, "B", 1.0),
+    result("others", 1_000, "nmt", 7.0), result("others", 1_000, "A", 3.0),
 ]  # fmt: skip
 
 
 def test_nmt_is_compared_with_the_best_peer_of_the_same_corpus() -> None:
     assert differences(RESULTS) == [
-        "5,000 pairs, nmt less the best peer (B, a setting): BLEU -1.25, lc-norm-tok +0.00, chrF2 +0.00",
-        "1,000 pairs, nmt less the best peer (A, a setting): BLEU -1.00, lc-norm-tok +0.00, chrF2 +0.00",
+        "5,000 pairs of captions, nmt less the best peer (B, a setting): BLEU -1.25, lc-norm-tok +0.00, chrF2 +0.00",
+        "1,000 pairs of captions, nmt less the best peer (A, a setting): BLEU -1.00, lc-norm-tok +0.00, chrF2 +0.00",
+        "1,000 pairs of others, nmt less the best peer (A, a setting): BLEU +4.00, chrF2 +0.00",
     ]
     assert differences(RESULTS[:1]) == []
     assert leading(RESULTS) == RESULTS[2]
@@ -136,7 +173,8 @@ def test_nmt_is_compared_with_the_best_peer_of_the_same_corpus() -> None:
 def test_the_table_has_a_row_for_each_result() -> None:
     lines = table(RESULTS).split("\n")
     assert len(lines) == 2 + len(RESULTS)
-    assert lines[3] == "| 5,000 | A | a setting, best | 1,234 | 12.50 | 2.00 | 30.00 |"
+    assert lines[3] == "| captions | 5,000 | A | a setting, best | 1,234 | 12.50 | 2.00 | 30.00 |"
+    assert lines[-1] == "| others | 1,000 | A | a setting | 1,234 | 3.00 |  | 30.00 |"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +198,10 @@ def test_each_technique_and_each_reading_of_its_runs_is_a_row(tmp_path: Path, mo
 
     monkeypatch.setattr(scores, "_translate", fake)
     monkeypatch.setattr(scores, "write_unaveraged", lambda *what: written.append(what))
-    monkeypatch.setattr(scores, "score", lambda lines, data: dict.fromkeys(scores.METRICS, float(len(called))))
+    monkeypatch.setattr(scores, "score", lambda *texts: dict.fromkeys(("bleu", "chrf"), float(len(called))))
+    monkeypatch.setattr(scores, "prepared_score", lambda *texts: float(len(called)))
+    (tmp_path / "data/multi30k").mkdir(parents=True)
+    (tmp_path / "data/multi30k/test_2016_flickr.de").write_text("\n")
     place = techniques.Place(tmp_path, tmp_path / "data", 10)
     wanted = techniques.trainings(["base", "words"], 2)
     rows = scores.measure(place, wanted)

@@ -1,15 +1,16 @@
 """`make quality-peers`: nmt without a config and its peers with published ones, on few pairs, for the same time.
 
-Everyone learns from the first pairs of Multi30k, English to German, on one thread, for so many minutes from the start
-of the command, and translates test_2016_flickr with beam 5 and, but for nmt, which chooses it, length penalty 1. A peer
-validates on val, which nmt never sees, and is scored with the average of its last weights and with those that were best
-on val; the better score counts.
+Everyone learns from the first pairs of Multi30k, English to German, or of Tatoeba, on one thread, for so many minutes
+from the start of the command, and translates test_2016_flickr, or dev, with beam 5 and, but for nmt, which chooses it,
+length penalty 1. A peer validates on val, or on the last pairs of the training set, which nmt never sees, and is scored
+with the average of its last weights and with those that were best on val; the better score counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -21,8 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scores import TEST, score
+from scores import prepared_score, score
 from standings import OURS, Result, differences, leading, table
+from texts import CORPORA, Corpus, Texts, read_lines, write_texts
 from toolkits import BEAM, SETTINGS, JoeyNMT, Marian, Place, Setting, Toolkit, common
 
 HERE = Path(__file__).resolve().parent
@@ -36,7 +38,6 @@ import peers.marian  # noqa: E402
 import process  # noqa: E402
 from environment import Environment, Unavailable, variables  # noqa: E402
 
-LANGUAGES = ("en", "de")
 ALL = "all"
 TOOLKITS: tuple[Toolkit, ...] = (JoeyNMT(), Marian())
 PACKAGES = {"joeynmt": peers.joeynmt.PACKAGES, "marian": peers.marian.PACKAGES}
@@ -46,11 +47,12 @@ interrupted = threading.Event()  # which ends every command that runs
 class Training(NamedTuple):
     """One run to come."""
 
+    corpus: Corpus
     pairs: int
     minutes: float
     folder: Path
-    data: Path  # above multi30k/
-    corpus: Path  # the first pairs, without the language
+    texts: Texts
+    data: Path  # the folder above multi30k/
     cache: Path  # of `make bench`
 
 
@@ -63,14 +65,17 @@ def ours(training: Training) -> Result:
     environment = variables(None, PYTHONPATH=str(CHECKOUT), NMT_CACHE=str(training.folder / "cache"), COLUMNS="200")
     nmt: list[str | Path] = [sys.executable, "-m", "nmt"]
     limit = ["--max-time", f"{training.minutes:g}m", "--threads", "1"]
-    words = [*nmt, "train", *(f"{training.corpus}.{language}" for language in LANGUAGES), "-o", run, *limit]
+    sides = [f"{training.texts.train}.{language}" for language in (training.corpus.source, training.corpus.target)]
+    words = [*nmt, "train", *sides, "-o", run, *limit]
     usage = _run(process.Command(words, environment, training.folder, training.folder / "train.log"))
     output = training.folder / "output.txt"
-    words = [*nmt, "translate", training.data / f"{TEST}.en", "-m", run, "-o", output, "--threads", "1"]
+    source = f"{training.texts.test}.{training.corpus.source}"
+    words = [*nmt, "translate", source, "-m", run, "-o", output, "--threads", "1"]
     _run(process.Command(words, environment, training.folder, training.folder / "translate.log"))
     metrics = map(json.loads, (run / "metrics.jsonl").read_text("utf-8").split("\n")[:-1])
     steps = max(record.get("step", 0) for record in metrics)
-    return Result(training.pairs, OURS, "none", "", steps, usage.seconds, score(_lines(output), training.data))
+    scores = _scores(training, output)
+    return Result(training.corpus.name, training.pairs, OURS, "none", "", steps, usage.seconds, scores)
 
 
 # ---- peers --------------------------------------------------------------------------------------------------------
@@ -78,22 +83,32 @@ def ours(training: Training) -> Result:
 
 def theirs(training: Training, toolkit: Toolkit, setting: Setting) -> Result:
     """Train a peer, translate with both weights that it leaves, and return the better."""
-    place = Place(training.folder, training.corpus, training.data / "multi30k" / "val")
-    job = {**common(setting, place, training.pairs), **toolkit.training(setting, place)}
+    corpus, texts = training.corpus, training.texts
+    place = Place(training.folder, texts.train, texts.validation, corpus.source, corpus.target)
+    job = {**common(setting, place, training.pairs, corpus.coverage), **toolkit.training(setting, place)}
     job |= {"begun": time.time(), "seconds": training.minutes * 60}
     answer = _inside(training, toolkit, HERE / "inside" / f"train_{toolkit.key}.py", job, "train")
     found = []
     for weights in ("averaged", "best"):
         output = training.folder / f"{weights}.txt"
-        job = {"do": "translate", "beam": BEAM, "output": str(output), "input": str(training.data / f"{TEST}.en")}
+        job = {"do": "translate", "beam": BEAM, "output": str(output), "input": f"{texts.test}.{corpus.source}"}
         job |= toolkit.translation(place, weights)
         _inside(training, toolkit, BENCH / "inside" / f"run_{toolkit.key}.py", job, weights)
-        scores = score(_lines(output), training.data)
+        scores = _scores(training, output)
         steps, seconds = int(answer["steps"]), answer["seconds"]
         label = f"{setting.label}, batches of {setting.batch:,}"
-        found.append(Result(training.pairs, toolkit.name, label, weights, steps, seconds, scores))
+        found.append(Result(corpus.name, training.pairs, toolkit.name, label, weights, steps, seconds, scores))
     (training.folder / "both.json").write_text(json.dumps([each._asdict() for each in found]))
     return leading(found)
+
+
+def _scores(training: Training, output: Path) -> dict[str, float]:
+    """Return the scores of translations of the test set; those of the papers where there are references of theirs."""
+    hypotheses, references = read_lines(output), read_lines(Path(f"{training.texts.test}.{training.corpus.target}"))
+    scores = score(hypotheses, references)
+    if training.corpus is CORPORA[0]:
+        scores["lc-norm-tok"] = prepared_score(hypotheses, training.data)
+    return scores
 
 
 def _inside(training: Training, toolkit: Toolkit, script: Path, job: dict[str, Any], name: str) -> dict[str, Any]:
@@ -129,8 +144,9 @@ def main() -> None:
     """Train, translate and score what is not there yet, and print the tables."""
     options = _options()
     data = Path(os.environ.get("NMT_DATA") or CHECKOUT / "../shared/data").resolve()
-    if not (data / "multi30k").is_dir():
-        raise SystemExit(f"quality-peers: {data}/multi30k is absent; set NMT_DATA to the folder above multi30k/")
+    for corpus in _corpora(options):
+        if not (data / corpus.name).is_dir():
+            raise SystemExit(f"quality-peers: {data / corpus.name} is absent; set NMT_DATA to the folder above it")
     for toolkit in TOOLKITS:
         _environment(options.cache, toolkit).install()
     waiting = _waiting(options, data)
@@ -153,13 +169,19 @@ def _waiting(options: argparse.Namespace, data: Path) -> list[tuple[Callable[[Tr
             name = f"{toolkit.key}-{setting.name}"
             systems[name] = (f"{name}-{options.batch_tokens}", train)
     found = []
-    for wanted in options.pairs or [5_000, 1_000]:
-        pairs, corpus = _write_few(data, options.output, wanted)
+    for corpus, wanted in itertools.product(_corpora(options), options.pairs or [5_000, 1_000]):
+        place = options.output / f"{corpus.name}-{wanted or ALL}"
+        pairs, texts = write_texts(corpus, data, place, wanted)
         for name, (kind, train) in systems.items():
             if not options.only or name in options.only:
-                folder = options.output / f"{pairs}-{options.minutes:g}m" / kind
-                found.append((train, Training(pairs, options.minutes, folder, data, corpus, options.cache)))
+                folder = place / f"{options.minutes:g}m" / kind
+                known = corpus, pairs, options.minutes, folder, texts, data, options.cache
+                found.append((train, Training(*known)))
     return found
+
+
+def _corpora(options: argparse.Namespace) -> list[Corpus]:
+    return [corpus for corpus in CORPORA if corpus.name in (options.corpus or [CORPORA[0].name])]
 
 
 def _result(system: Callable[[Training], Result], training: Training) -> Result:
@@ -171,27 +193,17 @@ def _result(system: Callable[[Training], Result], training: Training) -> Result:
     training.folder.mkdir(parents=True)
     result = system(training)
     kept.write_text(json.dumps(result._asdict()), encoding="utf-8")
-    print(f"quality-peers: {training.folder.name}, {result.pairs} pairs: BLEU {result.scores['bleu']:.2f}", flush=True)
+    what = f"{training.folder.name}, {result.pairs:,} pairs of {result.corpus}"
+    print(f"quality-peers: {what}: BLEU {result.scores['bleu']:.2f}", flush=True)
     return result
-
-
-def _write_few(data: Path, folder: Path, wanted: int | None) -> tuple[int, Path]:
-    """Write the first pairs of the training set, or all; return how many and the files without the language."""
-    texts = {language: _lines(data / "multi30k" / f"train.{language}")[:wanted] for language in LANGUAGES}
-    pairs = len(texts[LANGUAGES[0]])
-    corpus = folder / f"{pairs}" / "few"
-    corpus.parent.mkdir(parents=True, exist_ok=True)
-    for language, lines in texts.items():
-        corpus.with_suffix(f".{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return pairs, corpus
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_bytes().decode().removesuffix("\n").split("\n")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make quality-peers", description=__doc__)
+    names = [corpus.name for corpus in CORPORA]
+    parser.add_argument(
+        "--corpus", action="append", default=[], choices=names, help=f"repeatable; {names[0]} if not given"
+    )
     parser.add_argument(
         "--pairs", action="append", type=lambda text: None if text == ALL else int(text), default=[],
         help="first pairs of the training set, or all; repeatable; 5000 and 1000 if not given",

@@ -56,7 +56,10 @@ def _measured(place: Place, name: str, runs: Sequence[str], reading: Reading | N
         models = [place.folder / name]
     words = [word for model in models for word in ("-m", str(model))] + [*(reading.words if reading else ())]
     translations = _translate(*words, str(place.data / f"{TEST}.en"))
-    scores.write_text(json.dumps(score(translations.split("\n")[:-1], place.data)), encoding="utf-8")
+    hypotheses = translations.split("\n")[:-1]
+    found = score(hypotheses, _lines(place.data / f"{TEST}.de"))
+    found["lc-norm-tok"] = prepared_score(hypotheses, place.data)
+    scores.write_text(json.dumps(found), encoding="utf-8")
     return scores
 
 
@@ -65,15 +68,16 @@ def _translate(*words: str) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, encoding="utf-8").stdout
 
 
-def score(hypotheses: Sequence[str], data: Path) -> dict[str, float]:
-    """Return BLEU and chrF2 of German translations as they are, and BLEU of lowercased, normalised, tokenised text."""
-    references = [_lines(data / f"{TEST}.de")]
+def score(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Return BLEU and chrF2 of translations as they are."""
+    metrics = {"bleu": BLEU(), "chrf": CHRF()}
+    return {name: metric.corpus_score(hypotheses, [references]).score for name, metric in metrics.items()}
+
+
+def prepared_score(hypotheses: Sequence[str], data: Path) -> float:
+    """Return BLEU of German translations of test_2016_flickr in small letters, normalised and tokenised."""
     papers = [_lines(data / f"{TEST}.lc.norm.tok.de")]
-    return {
-        "bleu": BLEU().corpus_score(hypotheses, references).score,
-        "chrf": CHRF().corpus_score(hypotheses, references).score,
-        "lc-norm-tok": BLEU(tokenize="none", force=True).corpus_score(prepared(hypotheses), papers).score,
-    }
+    return BLEU(tokenize="none", force=True).corpus_score(prepared(hypotheses), papers).score
 
 
 def prepared(lines: Sequence[str], language: str = "de") -> list[str]:

@@ -48,6 +48,8 @@ class Place(NamedTuple):
     folder: Path
     train: Path  # without the language
     validation: Path  # likewise
+    source: str  # a language, which is the suffix of both
+    target: str
 
     @property
     def tokenizer(self) -> Path:
@@ -75,11 +77,12 @@ class Toolkit(Protocol):
         ...
 
 
-def common(setting: Setting, place: Place, pairs: int) -> dict[str, Any]:
+def common(setting: Setting, place: Place, pairs: int, coverage: float) -> dict[str, Any]:
     """Return what every training script is told."""
     return {
-        "tokenizer": str(place.tokenizer), "source": f"{place.train}.en", "target": f"{place.train}.de",
-        "pieces": setting.vocabulary(pairs), "warmup": setting.warmup,
+        "tokenizer": str(place.tokenizer), "source": f"{place.train}.{place.source}",
+        "target": f"{place.train}.{place.target}", "pieces": setting.vocabulary(pairs), "coverage": coverage,
+        "warmup": setting.warmup,
     }  # fmt: skip
 
 
@@ -119,7 +122,7 @@ def _joeynmt(setting: Setting, place: Place) -> dict[str, Any]:
         "use_cuda": False,
         "data": {
             "train": str(place.train), "dev": str(place.validation), "dataset_type": "plain",
-            "src": {"lang": "en", **side}, "trg": {"lang": "de", **side},
+            "src": {"lang": place.source, **side}, "trg": {"lang": place.target, **side},
         },
         "training": {
             "optimizer": "adam", "adam_betas": [0.9, 0.98], "learning_rate": setting.rate, "learning_rate_min": 1e-9,
@@ -161,7 +164,7 @@ class Marian:
         return {
             "model": _marian(setting), "generation": {**TOKENS, "bad_words_ids": [[0], [2]]}, "attention": "sdpa",
             "budget": setting.batch, "rate": setting.rate, "smoothing": SMOOTHING, "folder": str(place.folder),
-            "validation": [f"{place.validation}.{language}" for language in ("en", "de")],
+            "validation": [f"{place.validation}.{language}" for language in (place.source, place.target)],
         }  # fmt: skip
 
     def translation(self, place: Place, weights: str) -> dict[str, Any]:

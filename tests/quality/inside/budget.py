@@ -114,6 +114,6 @@ def learn_tokenizer(task: Mapping[str, Any]) -> None:
     """Learn joint BPE of so many pieces, or of as many as the text yields."""
     SentencePieceTrainer.train(
         input=[task["source"], task["target"]], model_prefix=task["tokenizer"].removesuffix(".model"),
-        model_type="bpe", vocab_size=task["pieces"], hard_vocab_limit=False, character_coverage=1.0,
+        model_type="bpe", vocab_size=task["pieces"], hard_vocab_limit=False, character_coverage=task["coverage"],
         pad_id=PAD, unk_id=UNK, bos_id=BOS, eos_id=EOS, num_threads=1, minloglevel=2,
     )  # fmt: skip
