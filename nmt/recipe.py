@@ -6,7 +6,7 @@ measurements (docs/quality.md) where they could not. What a user sets is never c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -64,6 +64,8 @@ ON_GPU = (
     Size(EVERYTHING_ELSE, 1024, 6, 16, 4096, 0.1, "the big model of arXiv 1706.03762, table 3"),
 )
 BATCH_TOKENS = ((10_000, 512), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
+# Where time is short a CPU makes its batches smaller until so many steps fit, down to so many tokens.
+ENOUGH_STEPS, LEAST_TOKENS = 10_000, 512
 TESTED = 5_000  # pairs from which some can be spared for a test
 TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another
 AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth
@@ -73,7 +75,7 @@ FEWEST, MOST = 5, 200  # epochs
 TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model
 FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the root of their share
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
-MOST_VALIDATIONS = 10
+MOST_VALIDATIONS, BETWEEN = 10, 120.0  # and the seconds of the time that each may stand for
 TRAINED = 0.9  # of the time; the rest goes to validations and to the end
 
 
@@ -88,9 +90,7 @@ def choose(config: Config, profile: CorpusProfile, machine: Machine) -> list[Cho
 def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
     """Return how long to train and at which learning rates, of all that `config` was not given."""
     training, given = config.training, _given(config)
-    budget = training.max_time or (BUDGET_GPU if machine.has_gpu else BUDGET_CPU)
-    enough = min(max(PASSES[0] * sqrt(PASSES[1] / pace.pairs), FEWEST), MOST)
-    affordable = TRAINED * budget / pace.seconds_per_step / pace.steps_per_epoch  # passes
+    budget, enough, affordable = _budget(config, machine), _enough(pace), _affordable(config, machine, pace)
     agrees = pace.pairs < AGREEING and min(affordable / 2, training.max_epochs or affordable) >= AGREED * enough
     alpha = training.rdrop if "training.rdrop" in given else 5.0 * agrees
     passes = float(training.max_epochs or (AGREED * enough if alpha else enough))
@@ -103,7 +103,7 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
     long = f"each of {pace.pairs:,} pairs {steps / pace.steps_per_epoch:.1f} times, about {_clock(seconds)} here"
     if affordable < passes:
         long += f"; better {passes:.0f} times, with --max-time {_clock(seconds * passes / affordable)}"
-    validations = min(MOST_VALIDATIONS, max(1, steps // 200))
+    validations = min(MOST_VALIDATIONS, max(1, min(steps // 200, int(budget / BETWEEN))))
     choices = [
         Choice("training.max_time", budget, "so long at most"),
         Choice("training.rdrop", alpha, _agreement(agrees, pace.pairs)),
@@ -114,6 +114,24 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
         Choice("training.valid_every", max(1, round(steps / validations)), "often enough to see how it goes"),
     ]
     return [choice for choice in choices if choice.key not in given]
+
+
+def hurry(config: Config, machine: Machine, pace: Pace, chosen: Container[str]) -> list[Choice]:
+    """Return what has to become smaller for the time there is, out of the options that the recipe has `chosen`.
+
+    That is the model first; then, at the pace of what was returned, the batch; and nothing once all is well.
+    """
+    passes, training = _affordable(config, machine, pace), config.training
+    if "model.dim" in chosen and config.model.dim > TINY.dim and passes < FEWEST:
+        return list(_shape(TINY, f"with {config.model.dim} there is time for {passes:.1f} passes, which are too few"))
+    tokens, steps = training.batch_tokens, min(passes, _enough(pace)) * pace.steps_per_epoch
+    if "training.batch_tokens" not in chosen or tokens == "auto" or machine.has_gpu:
+        return []
+    while steps < ENOUGH_STEPS and tokens > LEAST_TOKENS:
+        tokens, steps = tokens // 2, steps * 2
+    if tokens == training.batch_tokens:
+        return []
+    return [Choice("training.batch_tokens", tokens, f"about {steps:,.0f} steps instead of fewer, larger ones")]
 
 
 def is_scheduled(config: Config) -> bool:
@@ -146,6 +164,20 @@ def recall(config: Config, chosen: Config) -> Config:
     return build_config(tree)
 
 
+def _budget(config: Config, machine: Machine) -> float:
+    return config.training.max_time or (BUDGET_GPU if machine.has_gpu else BUDGET_CPU)
+
+
+def _enough(pace: Pace) -> float:
+    """Return the passes that such a corpus takes."""
+    return min(max(PASSES[0] * sqrt(PASSES[1] / pace.pairs), FEWEST), MOST)
+
+
+def _affordable(config: Config, machine: Machine, pace: Pace) -> float:
+    """Return the passes that there is time for, without R-Drop."""
+    return TRAINED * _budget(config, machine) / pace.seconds_per_step / pace.steps_per_epoch
+
+
 def _given(config: Config) -> set[str]:
     return {f"{name}.{key}" for name in Config.model_fields for key in getattr(config, name).model_fields_set}
 
@@ -173,16 +205,20 @@ def _model(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator
     sizes = ON_GPU if machine.has_gpu else ON_CPU
     size = next(size for size in sizes if profile.pairs < size.below)
     if config.model.type == "transformer" and not config.model.model_fields_set - {"type", "dropout", "word_dropout"}:
-        yield Choice("model.dim", size.dim, size.reason)
-        yield Choice("model.encoder_layers", size.layers, "of that model")
-        yield Choice("model.decoder_layers", size.layers, "of that model")
-        yield Choice("model.heads", size.heads, "of that model")
-        yield Choice("model.feed_forward", size.feed_forward, "of that model")
+        yield from _shape(size, size.reason)
     yield Choice(
         "model.dropout",
         size.dropout,
         f"{profile.pairs:,} pairs are {'soon' if size is TINY else 'not soon'} known by heart",
     )
+
+
+def _shape(size: Size, reason: str) -> Iterator[Choice]:
+    yield Choice("model.dim", size.dim, reason)
+    yield Choice("model.encoder_layers", size.layers, "of that model")
+    yield Choice("model.decoder_layers", size.layers, "of that model")
+    yield Choice("model.heads", size.heads, "of that model")
+    yield Choice("model.feed_forward", size.feed_forward, "of that model")
 
 
 def _training(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator[Choice]:

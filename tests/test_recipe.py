@@ -16,7 +16,7 @@ from trainings import run_training, write_corpus
 from nmt.config import Config
 from nmt.configfile import load_config
 from nmt.corpus_profile import CorpusProfile, profile
-from nmt.recipe import EVERYTHING_ELSE, Machine, Pace, apply, choose, is_scheduled, recall, schedule
+from nmt.recipe import EVERYTHING_ELSE, Machine, Pace, apply, choose, hurry, is_scheduled, recall, schedule
 
 CPU, GPU = Machine(has_gpu=False, has_bf16=True), Machine(has_gpu=True, has_bf16=True)
 PACE = Pace(pairs=29_000, steps_per_epoch=100.0, seconds_per_step=0.1)
@@ -183,6 +183,48 @@ def test_a_longer_time_is_more_steps() -> None:
     assert longer.training.max_steps == 2 * before.training.max_steps
     fixed = load_config(None, flags={"training.max_time": "2h", "training.max_steps": 5})
     assert recall(fixed, before).training.max_steps == 5
+
+
+WIDE = {"model.dim": 256, "training.batch_tokens": 4096, "training.max_time": "1h"}
+
+
+def hurried(pace: Pace, machine: Machine = CPU, chosen: frozenset[str] = frozenset(WIDE)) -> dict[str, Any]:
+    return {choice.key: choice.value for choice in hurry(load_config(None, flags=WIDE), machine, pace, chosen)}
+
+
+@pytest.mark.parametrize("machine", [CPU, GPU])
+def test_a_wide_model_takes_time_for_five_passes(machine: Machine) -> None:
+    """In nine tenths of an hour, 3,240 seconds."""
+    slow, fast = Pace(200_000, 1_000.0, 3_240 / 4_900), Pace(200_000, 1_000.0, 3_240 / 5_100)
+    narrow = hurried(slow, machine)
+    assert narrow == {
+        "model.dim": 128, "model.encoder_layers": 4, "model.decoder_layers": 4, "model.heads": 4,
+        "model.feed_forward": 256,
+    }  # fmt: skip
+    assert "model.dim" not in hurried(fast, machine)
+    assert "model.dim" not in hurried(slow, machine, frozenset({"training.batch_tokens"})), (
+        "a width that is given stays"
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "tokens"), [(10_000, None), (9_999, 2048), (5_000, 2048), (4_999, 1024), (1_250, 512), (10, 512)]
+)
+def test_batches_are_halved_until_enough_steps_fit(steps: int, tokens: int | None) -> None:
+    """Of a corpus of which 20 passes are enough."""
+    pace = Pace(587_250, steps / 20, 1e-6)
+    assert hurried(pace).get("training.batch_tokens") == tokens
+    assert hurried(pace, GPU) == {}, "which has no use for small ones"
+    assert hurried(pace, chosen=frozenset({"model.dim"})) == {}, "a batch that is given stays"
+    hasty = Pace(587_250, 10_000.0, 3_240 / steps)  # not a whole pass in an hour
+    assert hurried(hasty, chosen=frozenset({"training.batch_tokens"})).get("training.batch_tokens") == tokens
+
+
+@pytest.mark.parametrize(("limit", "validations"), [("1m", 1), ("8m", 4), ("19m", 9), ("3h", 10)])
+def test_validations_take_no_great_part_of_a_short_time(limit: str, validations: int) -> None:
+    """A model that has learnt next to nothing translates slowly."""
+    found = planned(load_config(None, flags={"training.max_time": limit}), PACE._replace(seconds_per_step=1e-3))
+    assert found["training.valid_every"] == round(found["training.max_steps"] / validations)
 
 
 # ---- the command --------------------------------------------------------------------------------------------------

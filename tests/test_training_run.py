@@ -592,25 +592,29 @@ def test_the_card_has_scores_with_signatures_data_and_command(corpus: list[str],
 
 
 class Slow:
-    """Translates every line as itself, in a twentieth of a second."""
+    """Translates every line as itself, in three seconds of a clock of its own."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self.config, self.now = config, 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
 
     def translate(self, lines: Sequence[str]) -> list[str]:
-        time.sleep(0.05)
+        self.now += 3.0
         return list(lines)
 
 
 def test_the_card_scores_what_there_is_time_for(
     corpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(card, "LINES", 1)
     translator = Slow(tiny(corpus, {"data.test": f"[{', '.join(corpus)}]"}))
-    (measured,) = card.score_sets(translator, tmp_path, time.monotonic() + 0.3)  # type: ignore[arg-type]
-    assert re.fullmatch(r"test, first [1-6] of 40 lines", measured.name)
+    monkeypatch.setattr(card, "LINES", 1)
+    monkeypatch.setattr(card, "time", translator)
+    (measured,) = card.score_sets(translator, tmp_path, 1011.0)  # type: ignore[arg-type]
+    assert measured.name == "test, first 3 of 40 lines", "a fourth would have ended late"
     assert [score.name for score in measured.scores] == ["BLEU", "chrF2"]
-    assert card.score_sets(translator, tmp_path, time.monotonic() - 1) == []  # type: ignore[arg-type]
+    assert card.score_sets(translator, tmp_path, translator.now - 1) == []  # type: ignore[arg-type]
 
 
 def test_a_tokenizer_that_is_not_installed_costs_no_scores(corpus: list[str], tmp_path: Path) -> None:

@@ -51,9 +51,10 @@ def score_sets(translator: Translator, run: Path, deadline: float) -> list[Measu
 
 
 def _translate(translator: Translator, sources: list[str], deadline: float) -> list[str]:
-    translations = list[str]()
-    while len(translations) < len(sources) and time.monotonic() < deadline:
+    translations, longest = list[str](), 0.0
+    while len(translations) < len(sources) and (before := time.monotonic()) + longest < deadline:
         translations += translator.translate(sources[len(translations) : len(translations) + LINES])
+        longest = max(longest, time.monotonic() - before)
     return translations
 
 

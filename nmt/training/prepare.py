@@ -76,13 +76,17 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
     corpus = _encode(training, encoding, config.data, progress)
     if corpus.counts.too_long:
         progress.say(f"warning: dropped {corpus.counts.too_long} pairs longer than {config.data.max_length} tokens")
-    torch.manual_seed(config.training.seed)
-    model = build(config.model, tokenizers.source.size, tokenizers.target.size, shared=tokenizers.shared)
-    _initialise(model, tokenizers, request._replace(config=config), progress)
+    model = _built(config, tokenizers)
     if is_open and not recipe.is_scheduled(config):
-        speed = pace.measure(model, corpus, config, on)
-        each = speed._replace(seconds_per_step=speed.seconds_per_step / world.size)  # nearly: they share out each step
-        config = _chosen(config, recipe.schedule(config, machine, each), reasons, progress)
+        while True:
+            speed = pace.measure(model, corpus, config, on)
+            speed = speed._replace(seconds_per_step=speed.seconds_per_step / world.size)  # nearly: each step is shared
+            if not (smaller := recipe.hurry(config, machine, speed, reasons)):
+                break
+            config = _chosen(config, smaller, reasons, progress)
+            model = _built(config, tokenizers)
+        config = _chosen(config, recipe.schedule(config, machine, speed), reasons, progress)
+    _initialise(model, tokenizers, request._replace(config=config), progress)
     if world.rank == 0:
         if not is_known:
             heldout.save(run, split, config.data)
@@ -90,6 +94,12 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
         tokenizers.save(run)
     adapts = "training.max_steps" in reasons
     return Parts(config, run, model, tokenizers, corpus, valid, on, request.started, world, adapts)
+
+
+def _built(config: Config, tokenizers: Tokenizers) -> Model:
+    """Return a model with the random weights of its seed."""
+    torch.manual_seed(config.training.seed)
+    return build(config.model, tokenizers.source.size, tokenizers.target.size, shared=tokenizers.shared)
 
 
 def _chosen(config: Config, choices: list[recipe.Choice], reasons: dict[str, str], progress: Progress) -> Config:

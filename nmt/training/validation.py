@@ -24,6 +24,7 @@ from nmt.translate import Translator
 
 BLOCK = 64  # sentences that each of several processes translates before they look for signals
 FOR_CARD, FOR_TUNING = 6.0, 8.0  # times as long as a validation
+AT_MOST = 0.1  # of all the time goes to both: they are left out, or cut short, rather than the training
 LEAST = 8  # different sentences, for their translations to tell whether they are all alike
 
 Pairs = Sequence[tuple[str, str]]
@@ -63,7 +64,7 @@ class Validator:
         ]
         one = {"beam_size": config.training.valid_beam, "n_best": 1, "sample": False, "mbr": "none"}
         self.options = config.search.model_copy(update=one)
-        self.seconds = 0.0  # of the longest validation so far
+        self.seconds = 0.0  # of the last validation: as a model learns where sentences end, they get shorter
 
     def run(self, model: Model) -> Result:
         """Return the scores of a model as it is now, with sample translations; it is left in eval mode."""
@@ -81,9 +82,8 @@ class Validator:
         )
         by_source = dict(zip((source for source, _ in pairs), translations, strict=True))
         alike = max(Counter(by_source.values()).values(), default=0) / max(len(by_source), LEAST)
-        seconds = time.monotonic() - before
-        self.seconds = max(self.seconds, seconds)
-        return Result(scores, samples, alike, seconds)
+        self.seconds = time.monotonic() - before
+        return Result(scores, samples, alike, self.seconds)
 
     def _translate(self, translator: Translator, sources: Sequence[str]) -> list[str]:
         """Return one translation per source; several processes share them out, and between blocks obey signals."""
@@ -122,5 +122,7 @@ class Validator:
         The card's beam search over two whole sets takes several times as long as a validation, and so does the tuning
         of the search. Before the first validation nothing is known, and a fourth of all the time is kept.
         """
-        tuning = FOR_TUNING if self.config.training.tune_length_penalty else 0.0
-        return 5.0 + (FOR_CARD + tuning) * self.seconds if self.seconds else limit / 4
+        if not self.seconds:
+            return limit / 4
+        times = FOR_CARD + (FOR_TUNING if self.config.training.tune_length_penalty else 0.0)
+        return 5.0 + self.seconds + min(times * self.seconds, AT_MOST * limit)
