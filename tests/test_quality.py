@@ -107,10 +107,12 @@ def test_the_last_weights_are_averaged_and_the_best_kept() -> None:
         best += [number] * (weights.highest > before)
         if budget.is_over():
             break
-    found = weights.found()
-    assert found["averaged"]["weight"].tolist() == [SAVES - (AVERAGED - 1) / 2] * 2
     assert len(best) == 2
-    assert found["best"]["weight"].tolist() == [best[-1]] * 2
+    asked = list[torch.Tensor]()
+    for share, name, expected in ((0.51, "averaged", SAVES - (AVERAGED - 1) / 2), (0.49, "best", best[-1])):
+        kind, found = weights.better(lambda each, share=share: asked.append(each["weight"]) or share)
+        assert (kind, found["weight"].tolist()) == (name, [expected] * 2)
+    assert [each.tolist() for each in asked] == [[SAVES - (AVERAGED - 1) / 2] * 2] * 2
 
 
 # ---- corpora ------------------------------------------------------------------------------------------------------

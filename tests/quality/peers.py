@@ -2,8 +2,8 @@
 
 Everyone learns from the first pairs of Multi30k, English to German, or of Tatoeba, on one thread, for so many minutes
 from the start of the command, and translates test_2016_flickr, or dev, with beam 5 and, but for nmt, which chooses it,
-length penalty 1. A peer validates on val, or on the last pairs of the training set, which nmt never sees, and is scored
-with the average of its last weights and with those that were best on val; the better score counts.
+length penalty 1. A peer validates on val, or on the last pairs of the training set, which nmt never sees: at the end as
+well, to find out whether the average of its last weights is better than those that were best.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scores import prepared_score, score
-from standings import OURS, Result, differences, leading, table
+from standings import OURS, Result, differences, table
 from texts import CORPORA, Corpus, Texts, read_lines, write_texts
 from toolkits import BEAM, SETTINGS, JoeyNMT, Marian, Place, Setting, Toolkit, common
 
@@ -82,24 +82,19 @@ def ours(training: Training) -> Result:
 
 
 def theirs(training: Training, toolkit: Toolkit, setting: Setting) -> Result:
-    """Train a peer, translate with both weights that it leaves, and return the better."""
+    """Train a peer and translate with the weights that it leaves."""
     corpus, texts = training.corpus, training.texts
     place = Place(training.folder, texts.train, texts.validation, corpus.source, corpus.target)
     job = {**common(setting, place, training.pairs, corpus.coverage), **toolkit.training(setting, place)}
     job |= {"begun": time.time(), "seconds": training.minutes * 60}
     answer = _inside(training, toolkit, HERE / "inside" / f"train_{toolkit.key}.py", job, "train")
-    found = []
-    for weights in ("averaged", "best"):
-        output = training.folder / f"{weights}.txt"
-        job = {"do": "translate", "beam": BEAM, "output": str(output), "input": f"{texts.test}.{corpus.source}"}
-        job |= toolkit.translation(place, weights)
-        _inside(training, toolkit, BENCH / "inside" / f"run_{toolkit.key}.py", job, weights)
-        scores = _scores(training, output)
-        steps, seconds = int(answer["steps"]), answer["seconds"]
-        label = f"{setting.label}, batches of {setting.batch:,}"
-        found.append(Result(corpus.name, training.pairs, toolkit.name, label, weights, steps, seconds, scores))
-    (training.folder / "both.json").write_text(json.dumps([each._asdict() for each in found]))
-    return leading(found)
+    output = training.folder / "output.txt"
+    job = {"do": "translate", "beam": BEAM, "output": str(output), "input": f"{texts.test}.{corpus.source}"}
+    job |= toolkit.translation(place)
+    _inside(training, toolkit, BENCH / "inside" / f"run_{toolkit.key}.py", job, "translate")
+    label = f"{setting.label}, batches of {setting.batch:,}"
+    known = answer["weights"], int(answer["steps"]), answer["seconds"]
+    return Result(corpus.name, training.pairs, toolkit.name, label, *known, _scores(training, output))
 
 
 def _scores(training: Training, output: Path) -> dict[str, float]:

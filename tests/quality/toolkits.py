@@ -72,8 +72,8 @@ class Toolkit(Protocol):
         """Return what its training script is told, besides what all are; writes the files that are named there."""
         ...
 
-    def translation(self, place: Place, weights: str) -> dict[str, Any]:
-        """Return what its other script is told, to translate with the "averaged" weights or with the "best"."""
+    def translation(self, place: Place) -> dict[str, Any]:
+        """Return what its other script is told, to translate; writes the files that are named there."""
         ...
 
 
@@ -101,11 +101,11 @@ class JoeyNMT:
         file.write_text(yaml.safe_dump(_joeynmt(setting, place)))
         return {"config": str(file), "vocabulary": str(place.vocabulary)}
 
-    def translation(self, place: Place, weights: str) -> dict[str, Any]:
+    def translation(self, place: Place) -> dict[str, Any]:
         """Write another one that names the weights."""
         config = yaml.safe_load((place.folder / "train.yaml").read_text())
-        config["testing"]["load_model"] = f"{config['model_dir']}/{weights}.ckpt"
-        file = place.folder / f"{weights}.yaml"
+        config["testing"]["load_model"] = f"{config['model_dir']}/quality.ckpt"
+        file = place.folder / "translate.yaml"
         file.write_text(yaml.safe_dump(config))
         return {"config": str(file)}
 
@@ -167,10 +167,10 @@ class Marian:
             "validation": [f"{place.validation}.{language}" for language in (place.source, place.target)],
         }  # fmt: skip
 
-    def translation(self, place: Place, weights: str) -> dict[str, Any]:
+    def translation(self, place: Place) -> dict[str, Any]:
         """Return where the model is."""
         return {
-            "model": str(place.folder / weights), "tokenizer": str(place.tokenizer), "rows": 64, "attention": "sdpa"
+            "model": str(place.folder / "model"), "tokenizer": str(place.tokenizer), "rows": 64, "attention": "sdpa"
         }  # fmt: skip
 
 

@@ -96,9 +96,12 @@ class Weights:
             if share > self.highest:
                 self.highest, self.best = share, _copy(state)
 
-    def found(self) -> dict[str, State]:
-        """Return what can be translated with."""
-        return {"averaged": mean(self.recent), "best": self.best}
+    def better(self, validated: Callable[[State], float]) -> tuple[str, State]:
+        """Return the average of the last weights or the best ones, what the validation set likes more, and its name."""
+        averaged = mean(self.recent)
+        share = validated(averaged)
+        print(f"averaged: {share:.2%} of the pieces of the validation set", flush=True)
+        return ("averaged", averaged) if share > self.highest else ("best", self.best)
 
 
 def _copy(state: Mapping[str, Tensor]) -> State:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from budget import MEASURED, Budget, Weights, highest_rate, learn_tokenizer
+from budget import MEASURED, Budget, State, Weights, highest_rate, learn_tokenizer
 from meter import answer, job, write
 from run_joeynmt import get_logger, load_config, make_model_dir, training
 from sentencepiece import SentencePieceProcessor
@@ -40,7 +40,7 @@ def validated(manager: Any, data: Any) -> float:
 
 
 def train(task: dict[str, Any]) -> None:
-    """Train until the time is up; best.ckpt and averaged.ckpt stay in the folder of the model."""
+    """Train until the time is up; quality.ckpt stays in the folder of the model."""
     budget, weights = Budget(task), Weights()
     learn_tokenizer(task)
     write_vocabulary(task)
@@ -50,10 +50,10 @@ def train(task: dict[str, Any]) -> None:
     get_logger("", log_file=str(folder / "train.log"))
     manager = training.TrainManager
     one_batch, whole = manager._train_step, manager.train_and_validate
-    validation = []
+    validation: list[tuple[Any, Any]] = []
 
     def remembered(self: Any, train_data: Any, valid_data: Any) -> None:
-        validation.append(valid_data)
+        validation.append((self, valid_data))
         whole(self, train_data=train_data, valid_data=valid_data)
 
     def timed(self: Any, batch: Any) -> Any:
@@ -62,7 +62,7 @@ def train(task: dict[str, Any]) -> None:
             self.scheduler.step(0)  # it sets a rate after each step, so that the first one would have the highest
         if budget.steps == MEASURED:
             _rewarm(self.scheduler, budget.warmup(task["warmup"]))
-        weights.keep(self.model.state_dict(), budget, lambda: validated(self, validation[0]))
+        weights.keep(self.model.state_dict(), budget, lambda: validated(*validation[0]))
         if budget.is_over():
             raise KeyboardInterrupt  # which ends training
         result = one_batch(self, batch)
@@ -72,9 +72,14 @@ def train(task: dict[str, Any]) -> None:
     manager._train_step, manager.train_and_validate = timed, remembered
     training.train(rank=0, world_size=None, cfg=config, skip_test=True)
     seconds = budget.clock() - budget.begun
-    for name, found in weights.found().items():
-        torch.save({"model_state": found}, folder / f"{name}.ckpt")
-    answer(task, steps=budget.steps, seconds=seconds)
+    name, found = weights.better(lambda state: validated(_with(state, validation[0][0]), validation[0][1]))
+    torch.save({"model_state": found}, folder / "quality.ckpt")
+    answer(task, steps=budget.steps, seconds=seconds, weights=name)
+
+
+def _with(state: State, manager: Any) -> Any:
+    manager.model.load_state_dict(state)
+    return manager
 
 
 def _rewarm(scheduler: Any, steps: int) -> None:

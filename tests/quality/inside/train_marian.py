@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from budget import MEASURED, Budget, Weights, highest_rate, learn_tokenizer
+from budget import MEASURED, Budget, State, Weights, highest_rate, learn_tokenizer
 from meter import BOS, EOS, PAD, answer, job, lines
 from run_marian import Pair, batches, endless, padded
 from sentencepiece import SentencePieceProcessor
@@ -62,7 +62,7 @@ class Schedule:
 
 
 def train(task: dict[str, Any]) -> None:
-    """Train until the time is up; the best and the averaged model stay in folders."""
+    """Train until the time is up; the model stays in a folder."""
     budget, weights = Budget(task), Weights()
     learn_tokenizer(task)
     tokenizer = SentencePieceProcessor(model_file=task["tokenizer"])
@@ -96,10 +96,14 @@ def train(task: dict[str, Any]) -> None:
             print(f"step {budget.steps}: loss {loss.item():.3f}", flush=True)
     seconds = budget.clock() - budget.begun
     model.generation_config = GenerationConfig(**task["generation"])
-    for name, found in weights.found().items():
-        model.load_state_dict(found)
-        model.save_pretrained(Path(task["folder"]) / name)
-    answer(task, steps=budget.steps, seconds=seconds)
+    name, found = weights.better(lambda state: validated(_with(state, model), held_out))
+    _with(found, model).save_pretrained(Path(task["folder"]) / "model")
+    answer(task, steps=budget.steps, seconds=seconds, weights=name)
+
+
+def _with(state: State, model: MarianMTModel) -> MarianMTModel:
+    model.load_state_dict(state)
+    return model
 
 
 if __name__ == "__main__":
