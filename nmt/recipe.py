@@ -7,7 +7,7 @@ measurements (docs/quality.md) where they could not. What a user sets is never c
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, NamedTuple
 
 from nmt.config import Config
@@ -47,7 +47,7 @@ class Size(NamedTuple):
     layers: int  # of encoder and decoder, each
     heads: int
     feed_forward: int
-    dropout: float
+    dropout: float  # in a training long enough for it
     reason: str
 
 
@@ -72,6 +72,8 @@ AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer th
 PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs
 AGREED = 3  # times as many until readings agree; with fewer R-Drop did worse than nothing (docs/quality.md)
 FEWEST, MOST = 5, 200  # epochs
+# At most, in trainings of fewer passes: what is read so seldom is not known by heart, and dropout slows learning down.
+DROPOUT = ((5.0, 0.0), (30.0, 0.1), (60.0, 0.2), (inf, 1.0))
 TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model
 FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the root of their share
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
@@ -100,7 +102,8 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
     )
     steps = max(steps, 1)
     seconds = steps * pace.seconds_per_step * (1 + (alpha > 0)) / TRAINED
-    long = f"each of {pace.pairs:,} pairs {steps / pace.steps_per_epoch:.1f} times, about {_clock(seconds)} here"
+    read = steps / pace.steps_per_epoch
+    long = f"each of {pace.pairs:,} pairs {read:.1f} times, about {_clock(seconds)} here"
     if affordable < passes:
         long += f"; better {passes:.0f} times, with --max-time {_clock(seconds * passes / affordable)}"
     validations = min(MOST_VALIDATIONS, max(1, min(steps // 200, int(budget / BETWEEN))))
@@ -108,6 +111,7 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
         Choice("training.max_time", budget, "so long at most"),
         Choice("training.rdrop", alpha, _agreement(agrees, pace.pairs)),
         Choice("training.max_steps", steps, long),
+        Choice("model.dropout", _dropout(read, pace.pairs, machine), "more for few pairs that are read often"),
         Choice("training.schedule", "cosine", "falls to 0 at the last step, which is known"),
         Choice("training.learning_rate", _rate(config), "falls with the width of the model and with small batches"),
         Choice("training.warmup", min(2000, max(1, steps // 10)), "a tenth of the steps"),
@@ -137,7 +141,7 @@ def hurry(config: Config, machine: Machine, pace: Pace, chosen: Container[str]) 
 def is_scheduled(config: Config) -> bool:
     """Say whether nothing is left to `schedule`, whose pace takes seconds to measure."""
     keys = ("max_time", "rdrop", "max_steps", "schedule", "learning_rate", "warmup", "valid_every")
-    return all(f"training.{key}" in _given(config) for key in keys)
+    return {"model.dropout", *(f"training.{key}" for key in keys)} <= _given(config)
 
 
 def apply(config: Config, choices: Sequence[Choice]) -> Config:
@@ -202,15 +206,13 @@ def _tokenizer(profile: CorpusProfile) -> Iterator[Choice]:
 
 
 def _model(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator[Choice]:
-    sizes = ON_GPU if machine.has_gpu else ON_CPU
-    size = next(size for size in sizes if profile.pairs < size.below)
     if config.model.type == "transformer" and not config.model.model_fields_set - {"type", "dropout", "word_dropout"}:
+        size = _size(profile.pairs, machine)
         yield from _shape(size, size.reason)
-    yield Choice(
-        "model.dropout",
-        size.dropout,
-        f"{profile.pairs:,} pairs are {'soon' if size is TINY else 'not soon'} known by heart",
-    )
+
+
+def _size(pairs: int, machine: Machine) -> Size:
+    return next(size for size in (ON_GPU if machine.has_gpu else ON_CPU) if pairs < size.below)
 
 
 def _shape(size: Size, reason: str) -> Iterator[Choice]:
@@ -236,6 +238,10 @@ def _rate(config: Config) -> float:
     tokens = config.training.batch_tokens
     share = 1.0 if tokens == "auto" else min(1.0, tokens * config.training.accumulate / FULL_BATCH)
     return round(rate * sqrt(share), 5)
+
+
+def _dropout(passes: float, pairs: int, machine: Machine) -> float:
+    return min(_size(pairs, machine).dropout, next(most for below, most in DROPOUT if passes < below))
 
 
 def _agreement(agrees: bool, pairs: int) -> str:

@@ -41,7 +41,6 @@ def planned(config: Config, pace: Pace = PACE, machine: Machine = CPU) -> dict[s
     ("machine", "pairs", "key", "below", "above"),
     [
         (CPU, 100_000, "model.dim", 128, 256),
-        (CPU, 100_000, "model.dropout", 0.3, 0.1),
         (GPU, 100_000, "model.dim", 128, 256),
         (GPU, 500_000, "model.dim", 256, 512),
         (GPU, 5_000_000, "model.dim", 512, 1024),
@@ -82,7 +81,6 @@ def test_half_precision_only_where_it_is_faster() -> None:
     ("given", "absent"),
     [
         ({"tokenizer.vocab_size": 3000}, ["tokenizer.vocab_size"]),
-        ({"model.dropout": 0.2}, ["model.dropout"]),
         ({"model.preset": "base"}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
         ({"model.dim": 64}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
         ({"model.type": "rnn"}, ["model.dim", "model.encoder_layers", "model.heads"]),
@@ -146,6 +144,20 @@ def test_batches_are_read_twice_where_there_is_time_and_few_pairs() -> None:
     assert twice["training.max_steps"] == pytest.approx(0.9 * 300 / 0.2, abs=1)  # each step takes as long as two
 
 
+@pytest.mark.parametrize(
+    ("passes", "pairs", "dropout"),
+    [
+        (4, 29_000, 0.0), (6, 29_000, 0.1), (29, 29_000, 0.1), (31, 29_000, 0.2), (59, 29_000, 0.2),
+        (61, 29_000, 0.3), (29, 1_000, 0.1), (61, 99_999, 0.3), (61, 100_000, 0.1),
+    ],
+)  # fmt: skip
+def test_pairs_that_are_read_often_take_more_dropout(passes: int, pairs: int, dropout: float) -> None:
+    flags = {"training.max_steps": passes * 100, "training.rdrop": 0}
+    assert planned(load_config(None, flags=flags), PACE._replace(pairs=pairs))["model.dropout"] == dropout
+    flags |= {"model.dropout": 0.25}
+    assert "model.dropout" not in planned(load_config(None, flags=flags), PACE._replace(pairs=pairs))
+
+
 def test_limits_set_by_hand_hold() -> None:
     found = planned(load_config(None, flags={"training.max_steps": 70, "training.max_time": "2h"}))
     assert not {"training.max_steps", "training.max_time"} & found.keys()
@@ -168,6 +180,7 @@ def test_all_that_is_scheduled_is_known() -> None:
     """So that a config with all of it is not timed in vain."""
     config = apply(Config(), schedule(Config(), CPU, PACE))
     assert is_scheduled(config)
+    assert not is_scheduled(config.model_copy(update={"model": Config().model})), "dropout"
     for name in config.training.model_fields_set:
         given = config.training.model_fields_set - {name}
         training = config.training.model_construct(given, **config.training.model_dump())

@@ -86,6 +86,7 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
             config = _chosen(config, smaller, reasons, progress)
             model = _built(config, tokenizers)
         config = _chosen(config, recipe.schedule(config, machine, speed), reasons, progress)
+        model = _built(config, tokenizers)
     _initialise(model, tokenizers, request._replace(config=config), progress)
     if world.rank == 0:
         if not is_known:
