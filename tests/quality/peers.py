@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -137,6 +138,7 @@ def _environment(cache: Path, toolkit: Toolkit) -> Environment:
 
 def main() -> None:
     """Train, translate and score what is not there yet, and print the tables."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what runs ends with this
     options = _options()
     data = Path(os.environ.get("NMT_DATA") or CHECKOUT / "../shared/data").resolve()
     for corpus in _corpora(options):
