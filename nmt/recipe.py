@@ -121,19 +121,21 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
 
 
 def hurry(config: Config, machine: Machine, pace: Pace, chosen: Container[str]) -> list[Choice]:
-    """Return what has to become smaller for the time there is, out of the options that the recipe has `chosen`.
+    """Return what has to become smaller for the time there is on a CPU, out of what the recipe has `chosen`.
 
     That is the model first; then, at the pace of what was returned, the batch; and nothing once all is well.
     """
-    passes, training = _affordable(config, machine, pace), config.training
+    if machine.has_gpu:  # which is no faster with little to do at once
+        return []
+    passes, tokens = _affordable(config, machine, pace), config.training.batch_tokens
     if "model.dim" in chosen and config.model.dim > TINY.dim and passes < FEWEST:
         return list(_shape(TINY, f"with {config.model.dim} there is time for {passes:.1f} passes, which are too few"))
-    tokens, steps = training.batch_tokens, min(passes, _enough(pace)) * pace.steps_per_epoch
-    if "training.batch_tokens" not in chosen or tokens == "auto" or machine.has_gpu:
+    if "training.batch_tokens" not in chosen or "training.max_steps" in _given(config) or tokens == "auto":
         return []
+    steps = min(passes, config.training.max_epochs or _enough(pace)) * pace.steps_per_epoch
     while steps < ENOUGH_STEPS and tokens > LEAST_TOKENS:
         tokens, steps = tokens // 2, steps * 2
-    if tokens == training.batch_tokens:
+    if tokens == config.training.batch_tokens:
         return []
     return [Choice("training.batch_tokens", tokens, f"about {steps:,.0f} steps instead of fewer, larger ones")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -201,36 +202,36 @@ def test_a_longer_time_is_more_steps() -> None:
 WIDE = {"model.dim": 256, "training.batch_tokens": 4096, "training.max_time": "1h"}
 
 
-def hurried(pace: Pace, machine: Machine = CPU, chosen: frozenset[str] = frozenset(WIDE)) -> dict[str, Any]:
-    return {choice.key: choice.value for choice in hurry(load_config(None, flags=WIDE), machine, pace, chosen)}
+def hurried(pace: Pace, machine: Machine = CPU, chosen: Sequence[str] = tuple(WIDE), **given: Any) -> dict[str, Any]:
+    config = load_config(None, flags={**WIDE, **{f"training.{key}": value for key, value in given.items()}})
+    return {choice.key: choice.value for choice in hurry(config, machine, pace, chosen)}
 
 
-@pytest.mark.parametrize("machine", [CPU, GPU])
-def test_a_wide_model_takes_time_for_five_passes(machine: Machine) -> None:
+def test_a_wide_model_takes_time_for_five_passes() -> None:
     """In nine tenths of an hour, 3,240 seconds."""
     slow, fast = Pace(200_000, 1_000.0, 3_240 / 4_900), Pace(200_000, 1_000.0, 3_240 / 5_100)
-    narrow = hurried(slow, machine)
-    assert narrow == {
+    assert hurried(slow) == {
         "model.dim": 128, "model.encoder_layers": 4, "model.decoder_layers": 4, "model.heads": 4,
         "model.feed_forward": 256,
     }  # fmt: skip
-    assert "model.dim" not in hurried(fast, machine)
-    assert "model.dim" not in hurried(slow, machine, frozenset({"training.batch_tokens"})), (
-        "a width that is given stays"
-    )
+    assert "model.dim" not in hurried(fast)
+    assert "model.dim" not in hurried(slow, chosen=["training.batch_tokens"]), "a width that is given stays"
+    assert hurried(slow, GPU) == {}
 
 
 @pytest.mark.parametrize(
     ("steps", "tokens"), [(10_000, None), (9_999, 2048), (5_000, 2048), (4_999, 1024), (1_250, 512), (10, 512)]
 )
 def test_batches_are_halved_until_enough_steps_fit(steps: int, tokens: int | None) -> None:
-    """Of a corpus of which 20 passes are enough."""
+    """Of a corpus of which 20 passes are enough, of some that are wanted, or of a pass that is cut short."""
     pace = Pace(587_250, steps / 20, 1e-6)
     assert hurried(pace).get("training.batch_tokens") == tokens
     assert hurried(pace, GPU) == {}, "which has no use for small ones"
-    assert hurried(pace, chosen=frozenset({"model.dim"})) == {}, "a batch that is given stays"
-    hasty = Pace(587_250, 10_000.0, 3_240 / steps)  # not a whole pass in an hour
-    assert hurried(hasty, chosen=frozenset({"training.batch_tokens"})).get("training.batch_tokens") == tokens
+    assert hurried(pace, chosen=["model.dim"]) == {}, "a batch that is given stays"
+    assert hurried(pace, max_steps=100) == {}, "which would hold less"
+    assert hurried(pace._replace(steps_per_epoch=steps / 7), max_epochs=7).get("training.batch_tokens") == tokens
+    hasty = Pace(587_250, 10_000.0, 3_240 / steps)
+    assert hurried(hasty, chosen=["training.batch_tokens"]).get("training.batch_tokens") == tokens
 
 
 @pytest.mark.parametrize(("limit", "validations"), [("1m", 1), ("8m", 4), ("19m", 9), ("3h", 10)])
