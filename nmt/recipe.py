@@ -72,8 +72,9 @@ AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer th
 PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs
 AGREED = 3  # times as many until readings agree; with fewer R-Drop did worse than nothing (docs/quality.md)
 FEWEST, MOST = 5, 200  # epochs
-# At most, in trainings of fewer passes: what is read so seldom is not known by heart, and dropout slows learning down.
-DROPOUT = ((5.0, 0.0), (30.0, 0.1), (60.0, 0.2), (inf, 1.0))
+# At most, for fewer passes over the root of the pairs: what is read so seldom is not known by heart, and dropout slows
+# learning down (docs/quality.md).
+DROPOUT = ((0.02, 0.0), (0.35, 0.1), (0.7, 0.2), (inf, 1.0))
 TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model
 FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the root of their share
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
@@ -243,7 +244,7 @@ def _rate(config: Config) -> float:
 
 
 def _dropout(passes: float, pairs: int, machine: Machine) -> float:
-    return min(_size(pairs, machine).dropout, next(most for below, most in DROPOUT if passes < below))
+    return min(_size(pairs, machine).dropout, next(most for below, most in DROPOUT if passes / sqrt(pairs) < below))
 
 
 def _agreement(agrees: bool, pairs: int) -> str:

@@ -148,8 +148,9 @@ def test_batches_are_read_twice_where_there_is_time_and_few_pairs() -> None:
 @pytest.mark.parametrize(
     ("passes", "pairs", "dropout"),
     [
-        (4, 29_000, 0.0), (6, 29_000, 0.1), (29, 29_000, 0.1), (31, 29_000, 0.2), (59, 29_000, 0.2),
-        (61, 29_000, 0.3), (29, 1_000, 0.1), (61, 99_999, 0.3), (61, 100_000, 0.1),
+        (1, 10_000, 0.0), (3, 10_000, 0.1), (34, 10_000, 0.1), (36, 10_000, 0.2), (69, 10_000, 0.2), (71, 10_000, 0.3),
+        (34, 2_500, 0.2), (36, 2_500, 0.3), (100, 90_000, 0.1), (110, 90_000, 0.2), (5, 100_000, 0.0),
+        (500, 100_000, 0.1),
     ],
 )  # fmt: skip
 def test_pairs_that_are_read_often_take_more_dropout(passes: int, pairs: int, dropout: float) -> None:
