@@ -74,7 +74,7 @@ AGREED = 3  # times as many until readings agree; with fewer R-Drop did worse th
 FEWEST, MOST = 5, 200  # epochs
 # At most, for fewer passes over the root of the pairs: what is read so seldom is not known by heart, and dropout slows
 # learning down (docs/quality.md).
-DROPOUT = ((0.02, 0.0), (0.35, 0.1), (0.7, 0.2), (inf, 1.0))
+DROPOUT = ((0.02, 0.0), (0.2, 0.1), (0.6, 0.2), (inf, 1.0))
 TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model
 FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the root of their share
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
