@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 from techniques import READINGS, Place, Reading, Training
+from texts import read_lines
 from unaveraged import write_unaveraged
 
 TEST = "multi30k/test_2016_flickr"
@@ -57,7 +58,7 @@ def _measured(place: Place, name: str, runs: Sequence[str], reading: Reading | N
     words = [word for model in models for word in ("-m", str(model))] + [*(reading.words if reading else ())]
     translations = _translate(*words, str(place.data / f"{TEST}.en"))
     hypotheses = translations.split("\n")[:-1]
-    found = score(hypotheses, _lines(place.data / f"{TEST}.de"))
+    found = score(hypotheses, read_lines(place.data / f"{TEST}.de"))
     found["lc-norm-tok"] = prepared_score(hypotheses, place.data)
     scores.write_text(json.dumps(found), encoding="utf-8")
     return scores
@@ -76,7 +77,7 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, flo
 
 def prepared_score(hypotheses: Sequence[str], data: Path) -> float:
     """Return BLEU of German translations of test_2016_flickr in small letters, normalised and tokenised."""
-    papers = [_lines(data / f"{TEST}.lc.norm.tok.de")]
+    papers = [read_lines(data / f"{TEST}.lc.norm.tok.de")]
     return BLEU(tokenize="none", force=True).corpus_score(prepared(hypotheses), papers).score
 
 
@@ -98,7 +99,3 @@ def table(rows: Sequence[Row]) -> str:
 
 def _cell(values: Sequence[float]) -> str:
     return f"{mean(values):.2f}" + (f" ({min(values):.2f}-{max(values):.2f})" if len(values) > 1 else "")
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
