@@ -12,6 +12,7 @@ from lookup import Lookup, at_most, forced_log_probability, normalised, pad, ran
 
 from nmt.batches import EOS
 from nmt.search import Requests, search
+from nmt.search.sample import _draw
 
 SAMPLES = 4000
 Distribution = dict[tuple[int, ...], float]
@@ -140,3 +141,19 @@ def test_samples_that_end_late_are_kept_however_good() -> None:
         model, source = Lookup(seed, scale=1.0, end=-1.0), pad(random_sources(10, seed))
         for samples in search(model, source, at_most(20, sample=True, n_best=8, length_penalty=2.0)):
             assert len(samples) == 8
+
+
+def test_where_the_rules_leave_nothing_there_are_fewer_samples() -> None:
+    model, sources = Lookup(27), random_sources(5, 27)
+    for options in ({}, {"top_k": 3}, {"top_p": 0.9}):
+        rules = at_most(30, sample=True, n_best=4, min_length=20, no_repeat_ngram=1, **options)
+        assert search(model, pad(sources), rules) == [[]] * 5
+
+
+def test_what_has_no_probability_is_never_drawn() -> None:
+    """However little or much is drawn: with a temperature this low all but one token has a probability of 0."""
+    further = torch.tensor([-3.0, -2.0, -1.0, -9.0]).expand(1, 2, 4)
+    uniforms = torch.tensor([[0.0, 1 - 2**-53]], dtype=torch.float64)
+    for options in ({}, {"top_k": 3}, {"top_p": 0.9}):
+        cold = at_most(6, sample=True, n_best=2, temperature=1e-6, **options)
+        assert _draw(further, uniforms, cold).tolist() == [[2, 2]]

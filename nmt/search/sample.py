@@ -41,12 +41,17 @@ def _uniforms(options: SearchConfig, numbers: Sequence[int], steps: int) -> Tens
 def _draw(further: Tensor, uniforms: Tensor, options: SearchConfig) -> Tensor:
     """Return one token per hypothesis, (batch, samples), from log-probabilities (batch, samples, vocab)."""
     vocabulary = further.shape[2]
-    values, tokens = further.topk(min(options.top_k or vocabulary, vocabulary))  # likeliest first
-    probabilities = (values.double() / options.temperature).softmax(-1)
-    cumulated = probabilities.cumsum(-1)
-    # arXiv 1904.09751 section 3.1: the smallest set of likeliest tokens whose mass reaches top_p
-    is_kept = (cumulated - probabilities < options.top_p) & (probabilities > 0)
-    count = is_kept.sum(-1, keepdim=True).clamp(min=1)  # (batch, samples, 1)
-    mass = cumulated.gather(2, count - 1)
-    place = (cumulated <= uniforms[:, :, None] * mass).sum(-1, keepdim=True)
-    return tokens.gather(2, place.minimum(count - 1))[:, :, 0]
+    values, tokens = further, None
+    if options.top_k or options.top_p < 1:  # else their order is of no consequence, and sorting takes longest
+        values, tokens = further.topk(min(options.top_k or vocabulary, vocabulary))  # likeliest first
+    probabilities = (values / options.temperature).softmax(-1)
+    cumulated = probabilities.cumsum(-1, dtype=torch.float64)
+    mass = cumulated[:, :, -1:].contiguous()
+    if options.top_p < 1:
+        # arXiv 1904.09751 section 3.1: the smallest set of likeliest tokens whose mass reaches top_p
+        kept = (cumulated - probabilities < options.top_p).sum(-1, keepdim=True)  # (batch, samples, 1)
+        mass = cumulated.gather(2, kept.clamp(min=1) - 1)
+    # The first place past the share that was drawn, which is less than 1, so that the product is less than the mass.
+    # Where the rules leave nothing all is NaN, and any place will do.
+    place = torch.searchsorted(cumulated, uniforms[:, :, None] * mass, right=True).clamp(max=values.shape[2] - 1)
+    return (place if tokens is None else tokens.gather(2, place))[:, :, 0]
