@@ -1,59 +1,26 @@
-"""A parallel corpus as token ids in memory-mapped files, encoded once and kept; it knows nothing of files of text.
-
-The files of a corpus lie in a folder of the cache that is named by the SHA-256 of text, tokenizers and options:
-
-    source.ids  source.offsets  target.ids  target.offsets     ids end to end, and where each sequence begins
-    source.text source.places   target.text target.places      the same of the texts, where ids are drawn
-    corpus.json                                                counts and the size of each file
-"""
+"""A parallel corpus as token ids in memory-mapped files, encoded once; it knows nothing of files of text."""
 
 from __future__ import annotations
 
-import atexit
-import fcntl
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.encoding import ABOUT, SIDES, Counts, Encoding, chunks, write
-from nmt.errors import DataError, ResourceError
+from nmt.corpus_cache import cache_folder, kept
+from nmt.encoding import ABOUT, SIDES, Counts, Encoding
+from nmt.errors import DataError
 from nmt.ragged import Index, Ragged, joined, spans
 from nmt.recasing import recase
 from nmt.tokenizer import Tokenizer
 
-__all__ = ["Counts", "EncodedCorpus", "Encoding", "cache_folder"]
+__all__ = ["Counts", "EncodedCorpus", "Encoding"]
 
 HELD = 2**26  # bytes of each file that are mapped before they are let go: reading from a larger one takes longer
 AROUND = 2**16  # bytes that Linux maps around those that are read
-FORMAT = 1  # changes whenever the files or what is written into them change
-
-
-def cache_folder() -> Path:
-    """Return $NMT_CACHE, else $XDG_CACHE_HOME/nmt, else ~/.cache/nmt, else a folder that goes when the process ends."""
-    candidates = [
-        os.environ.get("NMT_CACHE"),
-        os.environ.get("XDG_CACHE_HOME") and os.path.join(os.environ["XDG_CACHE_HOME"], "nmt"),
-        os.path.expanduser("~/.cache/nmt"),
-    ]
-    for folder in map(Path, filter(None, candidates)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        except OSError:
-            continue
-    temporary = tempfile.mkdtemp(prefix="nmt-cache-")
-    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    return Path(temporary)
 
 
 class EncodedCorpus:
@@ -82,17 +49,7 @@ class EncodedCorpus:
         changes with the text saves the first pass. Raises DataError if no pair is left, ResourceError if the disk is
         full.
         """
-        cache = cache_folder() if cache is None else cache
-        folder = cache / _key(fingerprint or _digest(pairs), encoding)
-        if not _whole(folder):
-            try:
-                with _alone(folder):
-                    if not _whole(folder):
-                        _build(pairs, encoding, folder)
-            except OSError as error:
-                raise ResourceError(
-                    f"{folder}: the encoded corpus cannot be written: {error.strerror}; make room or set NMT_CACHE"
-                ) from None
+        folder = kept(pairs, encoding, cache_folder() if cache is None else cache, fingerprint)
         corpus = cls(folder, encoding)
         if corpus.counts.kept == 0:
             _, too_long, empty = corpus.counts
@@ -198,58 +155,3 @@ class _Flat:
         ends = np.cumsum(lengths)
         buffer = joined.tobytes()
         return [buffer[start:end].decode("utf-8", "replace") for start, end in zip(ends - lengths, ends, strict=True)]
-
-
-def _digest(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return the SHA-256 of the texts and of where each of them ends."""
-    digest = hashlib.sha256()
-    for chunk in chunks(pairs):
-        for side in chunk:
-            digest.update(np.fromiter(map(len, side), np.int64, len(side)).tobytes())
-            digest.update("".join(side).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
-def _key(fingerprint: str, encoding: Encoding) -> str:
-    source, target = encoding.tokenizers
-    facts = [FORMAT, fingerprint, source.sha256, target.sha256, encoding.max_length, encoding.is_drawn]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _whole(folder: Path) -> bool:
-    """Say whether the folder holds a corpus all of whose files have the size they were written with."""
-    try:
-        sizes = json.loads((folder / ABOUT).read_bytes())["sizes"]
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait while another process builds the same corpus; where files cannot be locked, both build it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = folder.with_suffix(".lock")
-    with lock.open("w") as handle:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-def _build(pairs: Iterable[tuple[str, str]], encoding: Encoding, folder: Path) -> None:
-    """Write the corpus beside its folder and rename it, so that two processes at once cannot harm each other."""
-    building = Path(tempfile.mkdtemp(prefix=f"{folder.name[:16]}-", dir=folder.parent))
-    try:
-        write(pairs, encoding, building)
-        if folder.exists() and not _whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        try:
-            building.rename(folder)
-        except OSError:
-            if not _whole(folder):  # else another process was quicker
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

@@ -1,5 +1,7 @@
 import multiprocessing
+import os
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -10,7 +12,8 @@ from corpora import invented, multi30k
 
 from nmt import encoded
 from nmt.config import TokenizerConfig
-from nmt.encoded import EncodedCorpus, Encoding, cache_folder
+from nmt.corpus_cache import KEPT, cache_folder
+from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import DataError, ResourceError
 from nmt.tokenizer import Tokenizers
 
@@ -258,6 +261,22 @@ def test_of_processes_that_build_at_once_one_does_the_work(tmp_path: Path) -> No
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert sorted(passes.get(timeout=9) for _ in range(3)) == [0, 0, 1]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_long_unused_is_removed_when_another_corpus_comes(tmp_path: Path) -> None:
+    """A training that reads it goes on; what is not ours stays."""
+    unused, used = (EncodedCorpus.build(PAIRS[:count], encoding(), cache=tmp_path) for count in (9, 8))
+    (tmp_path / ("ab" * 8 + "-k2x_q7")).mkdir()  # of a process that was killed
+    (tmp_path / "my results").mkdir()
+    for name in (unused.folder.name + ".lock", "notes.txt"):
+        (tmp_path / name).touch()
+    for path in tmp_path.iterdir():
+        os.utime(path, (time.time(), time.time() - KEPT - 60))
+    EncodedCorpus.build(PAIRS[:8], encoding(), cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
+    new = EncodedCorpus.build(PAIRS[:7], encoding(), cache=tmp_path)
+    assert set(tmp_path.iterdir()) == {used.folder, new.folder, tmp_path / "my results", tmp_path / "notes.txt"}
+    assert decoded(unused, np.arange(9)) == PAIRS[:9]
 
 
 def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
