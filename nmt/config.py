@@ -156,7 +156,9 @@ class TrainingConfig(Section):
     fsdp: bool = Field(
         False, description="several processes each keep a share of weights, gradients and optimizer: FSDP2, 2304.11277"
     )
-    optimizer: Literal["adam", "adamw"] = Field("adamw", description="adam: 1412.6980; adamw: 1711.05101")
+    optimizer: Literal["adam", "adamw", "muon"] = Field(
+        "adamw", description="adam: 1412.6980; adamw: 1711.05101; muon: 2502.16982 within the model, adamw for the rest"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="the peak of the schedule, per optimizer step")
     beta1: Fraction = Field(0.9, description="arXiv 1706.03762 section 5.3")
     beta2: Fraction = Field(0.98, description="arXiv 1706.03762 section 5.3")

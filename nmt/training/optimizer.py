@@ -1,24 +1,39 @@
-"""Adam or AdamW for a model, and its state as named tensors; it knows no schedule and no loop."""
+"""Adam, AdamW or Muon for a model, and its state as named tensors; it knows no schedule and no loop."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nmt.config import TrainingConfig
+from nmt.training.muon import Muon
+
+EMBEDDINGS = "embeddings."  # and the output matrix: what has a row for each token is no map between features
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
     """Return the optimizer of the config; weight decay is for matrices, not for biases and norms."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    inner = [
+        weights
+        for name, weights in model.named_parameters()
+        if config.optimizer == "muon" and _is_matrix(weights) and not name.startswith(EMBEDDINGS)
     ]
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    fused = device.type in ("cpu", "cuda")
-    betas = (config.beta1, config.beta2)
-    return kind(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=fused)
+    rest = [weights for weights in model.parameters() if all(weights is not matrix for matrix in inner)]
+    groups = [
+        {"params": [p for p in rest if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    options: dict[str, Any] = {"lr": config.learning_rate, "betas": (config.beta1, config.beta2), "eps": config.epsilon}
+    options["fused"] = device.type in ("cpu", "cuda")
+    if config.optimizer == "muon":
+        return Muon(groups, inner, **options)
+    return (torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)(groups, **options)
+
+
+def _is_matrix(weights: Tensor) -> bool:
+    return weights.dim() == 2 and min(weights.shape) > 1
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -35,7 +50,7 @@ def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: 
     for name, parameter in model.named_parameters():
         state = {
             key: tensors[f"{name}.{key}"].to(parameter.device)
-            for key in ("step", "exp_avg", "exp_avg_sq")
+            for key in ("step", "exp_avg", "exp_avg_sq", "momentum")
             if f"{name}.{key}" in tensors
         }
         if state:

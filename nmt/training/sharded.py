@@ -39,6 +39,8 @@ class ShardedLearner(Learner):
     def __init__(self, model: Model, config: TrainingConfig, compute: Compute, world: World) -> None:
         if compute.dtype == torch.float16:
             raise OptionError("training.fsdp: for bf16 and fp32; set --precision bf16")
+        if config.optimizer == "muon":
+            raise OptionError("training.fsdp: each process has a share of a matrix; set training.optimizer to adamw")
         self._plain = copy.deepcopy(model)
         super().__init__(model, config, compute, world)
 

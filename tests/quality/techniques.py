@@ -24,6 +24,11 @@ class Technique(NamedTuple):
     settings: tuple[str, ...]
 
 
+# In the place of the Transformer, whose options it does not have.
+RECURRENT = (
+    "model.type=rnn", "model.embedding=128", "model.dim=256", "model.tie_embeddings=true", "model.dropout=0.3",
+    "training.learning_rate=1e-3",
+)  # fmt: skip
 TECHNIQUES = (
     Technique("base", "nothing: dropout 0.3, label smoothing 0.1, EMA, cosine", ()),
     Technique("dropout", "dropout 0.1 in place of 0.3", ("model.dropout=0.1",)),
@@ -37,7 +42,21 @@ TECHNIQUES = (
     ),
     Technique("recased", "2 % of the pairs in another case", ("data.recased=0.02",)),
     Technique("rdrop", "R-Drop 5, as many steps, each twice as long", ("training.rdrop=5",)),
-)
+    Technique("rnn", "in its place a GRU, 256 wide, additive attention, tied embeddings", RECURRENT),
+    Technique("rnn-slow", "the GRU at half the rate", (*RECURRENT, "training.learning_rate=5e-4")),
+    Technique("rnn-norm", "the GRU with layer norm", (*RECURRENT, "model.layer_norm=true")),
+    Technique("rnn-words", "the GRU with word dropout 0.1", (*RECURRENT, "model.word_dropout=0.1")),
+    Technique(
+        "rnn-deep", "the GRU with two layers and residuals",
+        (*RECURRENT, "model.encoder_layers=2", "model.decoder_layers=2", "model.residual=true"),
+    ),
+    Technique("rnn-untied", "the GRU without tied embeddings", (*RECURRENT, "model.tie_embeddings=false")),
+    Technique("lstm", "an LSTM, otherwise alike", (*RECURRENT, "model.cell=lstm")),
+    Technique(
+        "luong", "an LSTM with Luong's attention (general) and input feeding",
+        (*RECURRENT, "model.cell=lstm", "model.attention=general", "model.input_feeding=true"),
+    ),
+)  # fmt: skip
 
 
 class Reading(NamedTuple):
