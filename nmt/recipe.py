@@ -197,8 +197,8 @@ def _data(config: Config, profile: CorpusProfile) -> Iterator[Choice]:
 
 def _tokenizer(profile: CorpusProfile) -> Iterator[Choice]:
     source, target = profile.source, profile.target
-    size = f"about {automatic_size(profile.pairs):,}: 2,000 times the root of pairs / 10,000 ({profile.pairs:,} pairs)"
-    yield Choice("tokenizer.vocab_size", "auto", size)
+    size, rule = automatic_size(profile.pairs), "4,000 times the cube root of pairs / 10,000"
+    yield Choice("tokenizer.vocab_size", "auto", f"about {size:,}: {rule} ({profile.pairs:,} pairs)")
     together = source.script == target.script or not (source.script and target.script)
     why = "names and numbers are the same on both sides"
     if not together:

@@ -7,7 +7,6 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from math import sqrt
 from typing import NamedTuple
 
 import sentencepiece
@@ -35,11 +34,12 @@ def printable(text: str) -> str:
 
 
 def automatic_size(pairs: int) -> int:
-    """Return our own rule for the number of pieces: 2,000 at 10,000 pairs, growing with the square root of the pairs.
+    """Return our own rule for the number of pieces: 4,000 at 10,000 pairs, growing with the cube root of the pairs.
 
-    Always a multiple of 500 from 500 to 32,000: small joint vocabularies suit small corpora (arXiv 1905.11901).
+    Always a multiple of 500 from 500 to 32,000: small joint vocabularies suit small corpora (arXiv 1905.11901), but
+    with too few pieces, 256 of which are bytes, sentences get long and words have to be learnt (docs/quality.md).
     """
-    return min(32_000, max(500, 500 * round(4 * sqrt(pairs / 10_000))))
+    return min(32_000, max(500, 500 * round(8 * (pairs / 10_000) ** (1 / 3))))
 
 
 class Draw(NamedTuple):

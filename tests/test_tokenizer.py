@@ -118,9 +118,12 @@ def test_an_id_of_another_vocabulary_is_a_model_error(id_: int) -> None:
 
 @pytest.mark.parametrize(
     ("pairs", "size"),
-    [(1, 500), (10_000, 2_000), (29_000, 3_500), (160_000, 8_000), (2_560_000, 32_000), (10**8, 32_000)],
-)
-def test_automatic_size_grows_with_the_root_of_the_corpus(pairs: int, size: int) -> None:
+    [
+        (1, 500), (1_000, 2_000), (5_000, 3_000), (10_000, 4_000), (29_000, 5_500), (1_250_000, 20_000),
+        (5_120_000, 32_000), (10**8, 32_000),
+    ],
+)  # fmt: skip
+def test_automatic_size_grows_with_the_cube_root_of_the_corpus(pairs: int, size: int) -> None:
     assert automatic_size(pairs) == size
 
 
