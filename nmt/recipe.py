@@ -63,9 +63,9 @@ ON_GPU = (
     Size(5_000_000, 512, 6, 8, 2048, 0.1, "the base model of arXiv 1706.03762, table 3"),
     Size(EVERYTHING_ELSE, 1024, 6, 16, 4096, 0.1, "the big model of arXiv 1706.03762, table 3"),
 )
-BATCH_TOKENS = ((10_000, 512), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
+BATCH_TOKENS = ((10_000, 1024), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
 # Where time is short a CPU makes its batches smaller until so many steps fit, down to so many tokens.
-ENOUGH_STEPS, LEAST_TOKENS = 10_000, 512
+ENOUGH_STEPS, LEAST_TOKENS = 10_000, 1024
 TESTED = 5_000  # pairs from which some can be spared for a test
 TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another
 AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth
@@ -229,6 +229,8 @@ def _shape(size: Size, reason: str) -> Iterator[Choice]:
 def _training(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator[Choice]:
     tokens = next(tokens for below, tokens in BATCH_TOKENS if profile.pairs < below)
     yield Choice("training.batch_tokens", tokens, "small batches for small corpora (arXiv 1905.11901)")
+    if config.model.type == "transformer" and not machine.has_gpu and not config.training.fsdp:
+        yield Choice("training.optimizer", "muon", "more is learnt from each pair than with AdamW (arXiv 2502.16982)")
     if machine.has_bf16 and not machine.has_gpu:
         yield Choice("training.precision", "bf16", "this CPU has it: faster, and as good")
     yield Choice("training.patience", 0, "the learning rate falls to its end, and the last weights are the best")

@@ -47,7 +47,7 @@ def planned(config: Config, pace: Pace = PACE, machine: Machine = CPU) -> dict[s
         (GPU, 5_000_000, "model.dim", 512, 1024),
         (GPU, 5_000_000, "model.encoder_layers", 6, 6),
         (CPU, 5_000, "data.hold_out_test", None, True),
-        (CPU, 10_000, "training.batch_tokens", 512, 4096),
+        (CPU, 10_000, "training.batch_tokens", 1024, 4096),
         (CPU, 10_000, "training.tune_length_penalty", None, True),
         (CPU, 300_000, "training.batch_tokens", 4096, 8192),
         (CPU, 5_000_000, "model.dim", 256, 256),  # a CPU has no time for more
@@ -76,6 +76,14 @@ def test_half_precision_only_where_it_is_faster() -> None:
     assert chosen(corpus())["training.precision"] == "bf16"
     assert "training.precision" not in chosen(corpus(), Machine(has_gpu=False, has_bf16=False))
     assert "training.precision" not in chosen(corpus(), GPU)  # auto is bf16 there
+
+
+def test_muon_where_it_was_measured_and_can_be() -> None:
+    """That is a Transformer on a CPU, whose matrices are whole."""
+    assert chosen(corpus())["training.optimizer"] == "muon"
+    assert "training.optimizer" not in chosen(corpus(), GPU)
+    for given in ({"model.type": "rnn"}, {"training.fsdp": True}, {"training.optimizer": "adam"}):
+        assert "training.optimizer" not in chosen(corpus(), config=load_config(None, flags=given))
 
 
 @pytest.mark.parametrize(
@@ -220,9 +228,7 @@ def test_a_wide_model_takes_time_for_five_passes() -> None:
     assert hurried(slow, GPU) == {}
 
 
-@pytest.mark.parametrize(
-    ("steps", "tokens"), [(10_000, None), (9_999, 2048), (5_000, 2048), (4_999, 1024), (1_250, 512), (10, 512)]
-)
+@pytest.mark.parametrize(("steps", "tokens"), [(10_000, None), (9_999, 2048), (5_000, 2048), (4_999, 1024), (10, 1024)])
 def test_batches_are_halved_until_enough_steps_fit(steps: int, tokens: int | None) -> None:
     """Of a corpus of which 20 passes are enough, of some that are wanted, or of a pass that is cut short."""
     pace = Pace(587_250, steps / 20, 1e-6)
