@@ -21,7 +21,7 @@ from nmt.models import Model, build
 from nmt.tokenizer import Tokenizers
 from nmt.training import pace
 from nmt.training.learner import Learner, Outcome
-from nmt.training.pace import ENOUGH, TIMED, UNTIMED, measure
+from nmt.training.pace import ENOUGH, STEPS, measure
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 PAIRS = 300
@@ -67,7 +67,7 @@ def test_steps_of_an_epoch_are_as_many_as_it_takes(
 ) -> None:
     """Of a corpus of several blocks the first one tells."""
     monkeypatch.setattr(batches, "BLOCK", block)
-    monkeypatch.setattr(pace, "TIMED", 1)
+    monkeypatch.setattr(pace, "STEPS", 2)
     changes: dict[str, Setting] = {"tokenizer.sampling": sampling, "training.accumulate": accumulate}
     model, corpus, config = start(tmp_path, {**changes, "training.batch_tokens": 8 if block == 64 else 256})
     limit, seed = int(config.training.batch_tokens), config.training.seed
@@ -99,8 +99,8 @@ class Timed(Learner):
 @pytest.mark.parametrize(
     ("seconds", "steps", "expected"),
     [
-        ([0.5] * UNTIMED + [0.25] * 100, UNTIMED + TIMED, 0.25),
-        ([1.0] * UNTIMED + [2.0, 4.0] * 100, UNTIMED + 2, 3.0),
+        ([0.2] * (STEPS // 2) + [0.1] * 100, STEPS, 0.1),
+        ([2.0, 1.0, 3.0, ENOUGH - 4.0, 9.0], 4, (ENOUGH - 1.0) / 2),  # the second half of those there is time for
         ([ENOUGH + 1] * 100, 1, ENOUGH + 1),  # of steps so slow the first has to tell
     ],
 )

@@ -16,7 +16,7 @@ from nmt.recipe import Pace
 from nmt.training.learner import Learner
 from nmt.training.trainer import batch_ceiling
 
-UNTIMED, TIMED = 3, 12  # steps; the first ones take longer
+STEPS = 32  # of which the second half counts: the first ones take a quarter longer
 ENOUGH = 8.0  # seconds of steps
 
 
@@ -34,12 +34,12 @@ def measure(model: Model, corpus: Corpus, config: Config, compute: Compute) -> P
         learner = Learner(copy.deepcopy(model), training.model_copy(update={"rdrop": 0.0}), compute)
         some = epoch_batches(corpus, training.seed, limit, Position(), sampling=sampling)
         seconds = list[float]()
-        for step, (batch, _) in enumerate(islice(some, UNTIMED + TIMED), 1):
+        for step, (batch, _) in enumerate(islice(some, STEPS), 1):
             before = time.monotonic()
             float(learner.learn([batch] * training.accumulate, step, 0.0).loss)  # which waits for a GPU
             seconds.append(time.monotonic() - before)
             if sum(seconds) > ENOUGH:
                 break
-    timed = seconds[UNTIMED:] or seconds[-1:]
+    timed = seconds[len(seconds) // 2 :]
     per_epoch = batches * len(corpus) / pairs / training.accumulate
     return Pace(len(corpus), per_epoch, sum(timed) / len(timed))
