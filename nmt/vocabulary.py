@@ -7,6 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import cbrt
 from typing import NamedTuple
 
 import sentencepiece
@@ -39,7 +40,7 @@ def automatic_size(pairs: int) -> int:
     Always a multiple of 500 from 500 to 32,000: small joint vocabularies suit small corpora (arXiv 1905.11901), but
     with too few pieces, 256 of which are bytes, sentences get long and words have to be learnt (docs/quality.md).
     """
-    return min(32_000, max(500, 500 * round(8 * (pairs / 10_000) ** (1 / 3))))
+    return min(32_000, max(500, 500 * round(8 * cbrt(pairs / 10_000))))
 
 
 class Draw(NamedTuple):

@@ -32,7 +32,10 @@ class Muon(torch.optim.AdamW):
         loss = super().step(closure)
         weights = [matrix for matrix in self.matrices if matrix.grad is not None]
         gradients = [matrix.grad for matrix in weights if matrix.grad is not None]
-        momenta = [self.state[matrix].setdefault("momentum", torch.zeros_like(matrix)) for matrix in weights]
+        for matrix in weights:
+            if not self.state[matrix]:
+                self.state[matrix]["momentum"] = torch.zeros_like(matrix)
+        momenta = [self.state[matrix]["momentum"] for matrix in weights]
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
         ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
         rate = self.param_groups[0]["lr"]
