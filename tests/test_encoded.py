@@ -22,7 +22,7 @@ PAIRS = invented(500)
 
 @cache
 def tokenizers(shared: bool = True) -> Tokenizers:
-    return Tokenizers.train(PAIRS, TokenizerConfig(shared=shared))
+    return Tokenizers.train(PAIRS, TokenizerConfig(shared=shared, vocab_size=500))
 
 
 def encoding(max_length: int = 256, sampling: float = 0.0, shared: bool = True) -> Encoding:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nmt.config import TrainingConfig
+
 MOMENTUM = 0.95
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of x, x^3 and x^5: singular values rise fastest where they are smallest
 ITERATIONS = 5
@@ -22,8 +24,11 @@ LIKE_ADAM = 0.2  # root of the mean square of a step at a learning rate of 1, as
 class Muon(torch.optim.AdamW):
     """Moves `matrices`, which are in none of the `groups`, with the first group's learning rate and weight decay."""
 
-    def __init__(self, groups: Iterable[dict[str, Any]], matrices: Sequence[Tensor], **options: Any) -> None:
-        super().__init__(groups, **options)
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], matrices: Sequence[Tensor], config: TrainingConfig, *, fused: bool
+    ) -> None:
+        betas = (config.beta1, config.beta2)
+        super().__init__(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=fused)
         self.matrices = matrices
 
     @torch.no_grad()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -25,11 +23,12 @@ def build_optimizer(model: nn.Module, config: TrainingConfig, device: torch.devi
         {"params": [p for p in rest if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    options: dict[str, Any] = {"lr": config.learning_rate, "betas": (config.beta1, config.beta2), "eps": config.epsilon}
-    options["fused"] = device.type in ("cpu", "cuda")
+    fused = device.type in ("cpu", "cuda")
     if config.optimizer == "muon":
-        return Muon(groups, inner, **options)
-    return (torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)(groups, **options)
+        return Muon(groups, inner, config, fused=fused)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    betas = (config.beta1, config.beta2)
+    return kind(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=fused)
 
 
 def _is_matrix(weights: Tensor) -> bool:
