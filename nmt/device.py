@@ -26,6 +26,11 @@ class Compute(NamedTuple):
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def is_fused(self) -> bool:
+        """Say whether torch's optimizers have one kernel for all weights here."""
+        return self.device.type in ("cpu", "cuda")
+
     def fit(self, model: AnyModule) -> AnyModule:
         """Return the model moved to the device; in half precision a copy, which further learning does not reach.
 

@@ -29,6 +29,7 @@ class Workers:
 
     def __init__(self, on: Compute, most: int | None = None) -> None:
         """Use as many threads as there are cores, or `most` of them, each with more than one core then."""
+        self.on = on
         cores = torch.get_num_threads() if on.device.type == "cpu" else 1
         self.count = min(cores, most or cores)
         each = cores // self.count

@@ -16,8 +16,11 @@ from nmt.training.muon import Muon, orthogonal, parts
 from nmt.training.optimizer import build_optimizer
 from nmt.training.sharded import ShardedLearner
 from nmt.training.world import Alone
+from nmt.workers import Workers
 
 CPU = torch.device("cpu")
+EXACT = Compute(CPU, torch.float32)
+ALONE = Workers(EXACT, 1)
 DECAY, RATE = 0.1, 0.01
 MODELS: list[ModelConfig] = [
     TransformerConfig(dim=8, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=1),
@@ -86,7 +89,7 @@ def test_steps_by_hand() -> None:
     plain.load_state_dict(model.state_dict())
     before = {name: weights.detach().clone() for name, weights in model.named_parameters()}
     optimizers = [
-        build_optimizer(each, TrainingConfig.model_validate({**own, "optimizer": kind}), CPU)
+        build_optimizer(each, TrainingConfig.model_validate({**own, "optimizer": kind}), ALONE)
         for each, kind in ((model, "muon"), (plain, "adamw"))
     ]
     gradients = dict[str, list[Tensor]]()
@@ -110,10 +113,38 @@ def test_steps_by_hand() -> None:
         assert torch.equal(found[name], dict(plain.named_parameters())[name])
 
 
+def moved(workers: Workers) -> Tensor:
+    """Return how far one step moves seven matrices in one."""
+    model = nn.Linear(4, 28, bias=False)
+    before = nn.Parameter(drawn(28, 4).float())
+    model.weight.data = before.detach().clone()
+    optimizer = build_optimizer(model, TrainingConfig(optimizer="muon", learning_rate=1.0), workers)
+    model.weight.grad = drawn(28, 4, seed=2).float()
+    optimizer.step()
+    return model.weight.detach() - before.detach()
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_workers_share_the_matrices_out(count: int) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        workers = Workers(EXACT)
+        assert workers.count == count
+        torch.testing.assert_close(moved(workers), moved(ALONE), rtol=0, atol=1e-6)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_steps_are_found_in_half_precision_where_the_model_computes_in_it() -> None:
+    half, exact = moved(Workers(Compute(CPU, torch.bfloat16), 1)), moved(ALONE)
+    assert 1e-4 < (half - exact).norm() / exact.norm() < 3e-2
+
+
 @pytest.mark.parametrize("config", MODELS)
 def test_every_weight_of_a_model_is_moved_by_one_of_both(config: ModelConfig) -> None:
     model = build(config, 11, 11, shared=True)
-    optimizer = build_optimizer(model, TrainingConfig(optimizer="muon"), CPU)
+    optimizer = build_optimizer(model, TrainingConfig(optimizer="muon"), ALONE)
     assert isinstance(optimizer, Muon)
     groups = [weights for group in optimizer.param_groups for weights in group["params"]]
     assert sorted(map(id, [*groups, *optimizer.matrices])) == sorted(map(id, model.parameters()))
@@ -126,4 +157,4 @@ def test_every_weight_of_a_model_is_moved_by_one_of_both(config: ModelConfig) ->
 def test_matrices_in_shares_are_refused() -> None:
     model, own = build(MODELS[0], 11, 11, shared=True), TrainingConfig(optimizer="muon", fsdp=True)
     with pytest.raises(OptionError, match=r"share of a matrix; set training\.optimizer to adamw"):
-        ShardedLearner(model, own, Compute(CPU, torch.float32), Alone())
+        ShardedLearner(model, own, EXACT, Alone())

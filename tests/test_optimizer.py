@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from nmt.config import TrainingConfig
+from nmt.device import Compute
 from nmt.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
+from nmt.workers import Workers
 
-CPU = torch.device("cpu")
+ALONE = Workers(Compute(torch.device("cpu"), torch.float32), 1)
 
 
 class Parameters(nn.Module):
@@ -57,7 +59,7 @@ def test_steps_by_hand(kind: str, steps: int) -> None:
     """Matrices decay; biases and norms do not."""
     own, model = config(optimizer=kind), Parameters()
     before = [parameter.flatten().tolist() for parameter in model.parameters()]
-    optimizer = build_optimizer(model, own, CPU)
+    optimizer = build_optimizer(model, own, ALONE)
     for step in range(1, steps + 1):
         model.set_gradients(step)
         optimizer.step()
@@ -70,14 +72,14 @@ def test_steps_by_hand(kind: str, steps: int) -> None:
 def test_every_parameter_is_trained_once() -> None:
     model = Parameters()
     tied = nn.ModuleList([model, model])
-    groups = build_optimizer(tied, config(), CPU).param_groups
+    groups = build_optimizer(tied, config(), ALONE).param_groups
     assert sorted(id(p) for group in groups for p in group["params"]) == sorted(map(id, model.parameters()))
 
 
 @pytest.mark.parametrize(("kind", "tensors"), [("adamw", 9), ("adam", 9), ("muon", 7)])
 def test_the_state_comes_back_as_it_was(kind: str, tensors: int) -> None:
     models = [Parameters(), Parameters()]
-    optimizers = [build_optimizer(model, config(optimizer=kind), CPU) for model in models]
+    optimizers = [build_optimizer(model, config(optimizer=kind), ALONE) for model in models]
     for step in (1, 2, 3):
         models[0].set_gradients(step)
         optimizers[0].step()

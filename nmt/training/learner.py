@@ -49,8 +49,8 @@ class Learner:
         self.working = self._fit()  # what computes; the same as the model, or a copy in half precision
         self.working.recomputes = config.gradient_checkpointing
         self._running = RunningAverage(self.average.parameters(), self.model.parameters(), config.ema)
-        self._optimizer = build_optimizer(self.model, config, compute.device)
         self.workers = Workers(compute, SIDE_BY_SIDE)
+        self._optimizer = build_optimizer(self.model, config, self.workers)
         self.splits = 1  # parts of each worker's share of a batch; more where memory does not suffice
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
 

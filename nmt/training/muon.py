@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nmt.config import TrainingConfig
+from nmt.workers import Workers
 
 MOMENTUM = 0.95
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of x, x^3 and x^5: singular values rise fastest where they are smallest
@@ -25,11 +26,12 @@ class Muon(torch.optim.AdamW):
     """Moves `matrices`, which are in none of the `groups`, with the first group's learning rate and weight decay."""
 
     def __init__(
-        self, groups: Iterable[dict[str, Any]], matrices: Sequence[Tensor], config: TrainingConfig, *, fused: bool
+        self, groups: Iterable[dict[str, Any]], matrices: Sequence[Tensor], config: TrainingConfig, workers: Workers
     ) -> None:
+        """Share the matrices out among `workers`, and find steps in half precision where the model computes in it."""
         betas = (config.beta1, config.beta2)
-        super().__init__(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=fused)
-        self.matrices = matrices
+        super().__init__(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=workers.on.is_fused)
+        self.matrices, self._workers = matrices, workers
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -50,10 +52,17 @@ class Muon(torch.optim.AdamW):
             for pair in zip(*map(parts, whole), strict=True):
                 alike.setdefault(pair[0].shape, []).append(pair)
         for shape, pairs in alike.items():
-            steps = orthogonal(torch.stack([move for _, move in pairs])).to(pairs[0][0].dtype)
             size = -rate * LIKE_ADAM * max(shape) ** 0.5
-            torch._foreach_add_([part for part, _ in pairs], list(steps.unbind()), alpha=size)
+            torch._foreach_add_([part for part, _ in pairs], self._steps([move for _, move in pairs]), alpha=size)
         return loss
+
+    def _steps(self, moves: list[Tensor]) -> list[Tensor]:
+        """Return the steps of matrices of one shape, some by each worker: products so small share cores badly."""
+        exact = self._workers.on.dtype == torch.float32
+        count = -(-len(moves) // self._workers.count)
+        some = [torch.stack(moves[first : first + count]) for first in range(0, len(moves), count)]
+        found = self._workers.map(orthogonal, some if exact else [each.bfloat16() for each in some])
+        return [step.to(moves[0].dtype) for each in found for step in each]
 
 
 def parts(matrix: Tensor) -> Tensor:
@@ -71,8 +80,6 @@ def parts(matrix: Tensor) -> Tensor:
 
 def orthogonal(matrices: Tensor) -> Tensor:
     """Return matrices (part, rows, columns) with the same singular vectors and singular values of about 0.7 to 1.2."""
-    if matrices.is_cuda:
-        matrices = matrices.bfloat16()
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonal(matrices.mT).mT
     found: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)

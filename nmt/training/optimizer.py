@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from nmt.config import TrainingConfig
 from nmt.training.muon import Muon
+from nmt.workers import Workers
 
 EMBEDDINGS = "embeddings."  # and the output matrix: what has a row for each token is no map between features
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, config: TrainingConfig, workers: Workers) -> torch.optim.Optimizer:
     """Return the optimizer of the config; weight decay is for matrices, not for biases and norms."""
     inner = [
         weights
@@ -23,12 +24,11 @@ def build_optimizer(model: nn.Module, config: TrainingConfig, device: torch.devi
         {"params": [p for p in rest if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    fused = device.type in ("cpu", "cuda")
     if config.optimizer == "muon":
-        return Muon(groups, inner, config, fused=fused)
+        return Muon(groups, inner, config, workers)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     betas = (config.beta1, config.beta2)
-    return kind(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=fused)
+    return kind(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=workers.on.is_fused)
 
 
 def _is_matrix(weights: Tensor) -> bool:
