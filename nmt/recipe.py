@@ -80,6 +80,7 @@ FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the ro
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
 MOST_VALIDATIONS, BETWEEN = 10, 120.0  # and the seconds of the time that each may stand for
 TRAINED = 0.9  # of the time; the rest goes to validations and to the end
+HOPED = 1.25  # times the steps that fit at the pace timed are planned: a plan is shortened on the way, never longer
 
 
 def choose(config: Config, profile: CorpusProfile, machine: Machine) -> list[Choice]:
@@ -98,21 +99,21 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
     alpha = training.rdrop if "training.rdrop" in given else 5.0 * agrees
     passes = float(training.max_epochs or (AGREED * enough if alpha else enough))
     affordable /= 1 + (alpha > 0)
-    steps = (
-        training.max_steps if "training.max_steps" in given else round(min(passes, affordable) * pace.steps_per_epoch)
-    )
-    steps = max(steps, 1)
-    seconds = steps * pace.seconds_per_step * (1 + (alpha > 0)) / TRAINED
-    read = steps / pace.steps_per_epoch
-    long = f"each of {pace.pairs:,} pairs {read:.1f} times, about {_clock(seconds)} here"
+    fitting, hoped = min(passes, affordable), min(passes, affordable * HOPED)
+    if "training.max_steps" in given:
+        fitting = hoped = training.max_steps / pace.steps_per_epoch
+    steps = max(round(hoped * pace.steps_per_epoch), 1)
+    long = f"each of {pace.pairs:,} pairs {fitting:.1f} times, "
+    long += f"about {_clock(budget * fitting / affordable)} here"
     if affordable < passes:
-        long += f"; better {passes:.0f} times, with --max-time {_clock(seconds * passes / affordable)}"
+        long += f", and more if it gets faster; better {passes:.0f} times, "
+        long += f"with --max-time {_clock(budget * passes / affordable)}"
     validations = min(MOST_VALIDATIONS, max(1, min(steps // 200, int(budget / BETWEEN))))
     choices = [
         Choice("training.max_time", budget, "so long at most"),
         Choice("training.rdrop", alpha, _agreement(agrees, pace.pairs)),
         Choice("training.max_steps", steps, long),
-        Choice("model.dropout", _dropout(read, pace.pairs, machine), "more for few pairs that are read often"),
+        Choice("model.dropout", _dropout(fitting, pace.pairs, machine), "more for few pairs that are read often"),
         Choice("training.schedule", "cosine", "falls to 0 at the last step, which is known"),
         Choice("training.learning_rate", _rate(config), "falls with the width of the model and with small batches"),
         Choice("training.warmup", min(2000, max(1, steps // 10)), "a tenth of the steps"),

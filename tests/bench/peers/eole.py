@@ -51,13 +51,15 @@ class Eole:
     def install(self, work: Work) -> str:
         """Make the environment and write the corpora as pieces."""
         self.environment.install()
-        shutil.rmtree(_model(work), ignore_errors=True)  # it may be of another vocabulary
+        before = _learnt_from(work)
         tokenizer = Tokenizers.load(work.run).source
         for corpus in ("captions", "joined"):
             for language in ("en", "de"):
                 lines = tokenizer.encode(read(work.text(corpus, "train", language)))
                 write(_pieces(work, corpus, language), [" ".join(tokenizer.pieces(row)) for row in lines])
         write(_vocabulary(work), weights.pieces(work.run)[4:])
+        if _learnt_from(work) != before:
+            shutil.rmtree(_model(work), ignore_errors=True)
         return self.environment.version("eole")
 
     def train(self, work: Work, corpus: str, model: str, mode: Mode, seconds: float) -> Figures:
@@ -89,6 +91,12 @@ def _pieces(work: Work, corpus: str, language: str) -> Path:
 
 def _vocabulary(work: Work) -> Path:
     return work.cache / "data" / "captions-pieces" / "vocabulary.txt"
+
+
+def _learnt_from(work: Work) -> list[bytes]:
+    """Return all that the model which translates is made from, as far as it is there."""
+    files = [_vocabulary(work), *(_pieces(work, "captions", language) for language in ("en", "de"))]
+    return [file.read_bytes() for file in files if file.exists()]
 
 
 def _model(work: Work) -> Path:
