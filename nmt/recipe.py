@@ -80,7 +80,7 @@ FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the ro
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
 MOST_VALIDATIONS, BETWEEN = 10, 120.0  # and the seconds of the time that each may stand for
 TRAINED = 0.9  # of the time; the rest goes to validations and to the end
-HOPED = 1.25  # times the steps that fit at the pace timed are planned: a plan is shortened on the way, never longer
+HOPED = 1.5  # times the steps that fit at the pace timed are planned: a plan is shortened on the way, never longer
 
 
 def choose(config: Config, profile: CorpusProfile, machine: Machine) -> list[Choice]:
