@@ -20,6 +20,7 @@ from nmt.cli.bench import bench
 from nmt.cli.compare import compare
 from nmt.cli.curves import curves
 from nmt.cli.distill import distill
+from nmt.cli.diversify import diversify
 from nmt.cli.embeddings import app as embeddings
 from nmt.cli.eval import eval_
 from nmt.cli.export import export
@@ -52,6 +53,7 @@ app.command("bench")(bench)
 app.command("export")(export)
 app.command("backtranslate")(backtranslate)
 app.command("distill")(distill)
+app.command("diversify")(diversify)
 for _name, _group in GROUPS.items():
     app.add_typer(_group, name=_name)
 

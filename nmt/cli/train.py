@@ -102,14 +102,14 @@ def _choose(words: list[str], flags: dict[str, Any]) -> tuple[Path | None, str]:
         raise OptionError(f"{words[1]}: a config names its own corpora; give one config, or corpora alone")
     if words and not configs:
         flags["data.train"] = words
-        return None, _stem(words[0])
+        return None, stem(words[0])
     path = Path(configs[0]) if configs else Path("nmt.yaml")
     if not configs and not path.exists():
         path = shipped("configs", "phrasebook.yaml")
     return path, path.stem
 
 
-def _stem(corpus: str) -> str:
+def stem(corpus: str) -> str:
     """Return the name of a run on a corpus: the first part of its file's name, or of the name on the hub."""
     name = re.split(r"[@#]", corpus.removeprefix("hf:"))[0].rstrip("/").split("/")[-1]
     return re.split(r"[.:]", name)[0] or "run"

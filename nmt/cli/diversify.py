@@ -1,0 +1,67 @@
+"""`nmt diversify`: a corpus in, and out comes a model that has also learnt from what two others made of it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nmt.cli import options as shared
+from nmt.cli.train import stem
+from nmt.errors import OptionError
+from nmt.ranks import rank
+
+Corpora = Annotated[
+    list[str],
+    typer.Argument(metavar="CORPUS ...", help="As for nmt train: two aligned files, train.{lang}, TSV, JSONL, ..."),
+]
+Time = Annotated[
+    str, typer.Option(metavar="TIME", help="Of all of it, with a tenth to translate the corpus in: 45m, 6h.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.SUB=VALUE", help="Any option of configs/reference.yaml, for all models."),
+]
+
+say = shared.speaker("diversify")
+
+
+def diversify(
+    corpora: Corpora,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN", help="The run folder.")] = None,
+    valid: Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Validation corpus, once per file.")] = None,
+    test: Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Test corpus, once per file.")] = None,
+    source_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the source.")] = None,
+    target_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the target.")] = None,
+    settings: Settings = None,
+    max_time: Time = "3h",
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order, dropout; each model has one of its own.")] = 1,
+    device: shared.Device = "auto",
+    precision: shared.Precision = "auto",
+    threads: shared.Threads = 0,
+) -> None:
+    """Train models both ways, let them translate their corpus, train on it all; the same command again goes on.
+
+    RUN.parts keeps the teachers and what they write.
+    """
+    if rank().size > 1:
+        raise OptionError("torchrun: starts one command, and this is five; run those that it names by torchrun instead")
+    flags: dict[str, Any] = {
+        "data.train": corpora, "data.valid": valid, "data.test": test, "data.source_lang": source_lang,
+        "data.target_lang": target_lang, "training.max_time": max_time,
+    }  # fmt: skip
+    from nmt.configfile import load_config
+    from nmt.diversify import READING, Plan, write_texts
+
+    config, run = load_config(None, settings or (), flags), output or Path("runs") / stem(corpora[0])
+    folder = run.with_name(f"{run.name}.parts")
+    own = [setting for setting in settings or () if setting.partition("=")[0] not in {f"data.{key}" for key in READING}]
+    machine = ["--device", device, "--threads", str(threads)]
+    machine += ["--precision", precision] if precision != "auto" else []  # else the recipe chooses
+    texts = write_texts(config.data, seed, folder, say)
+    plan = Plan(texts, folder, run, config.training.max_time or 0.0, seed, own, machine)
+    plan.carry_out(say)
+    again = ["nmt", "translate", "-m", str(run), "--rerank", str(plan.teachers[1]), "-b", "20"]
+    say(f"better still, but slower: {shlex.join(again)}")
