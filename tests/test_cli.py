@@ -13,7 +13,7 @@ import nmt
 
 COMMANDS = (
     "train", "translate", "eval", "compare", "average", "attention", "curves", "info", "bench", "export",
-    "backtranslate", "distill", "tokenizer", "embeddings",
+    "backtranslate", "distill", "diversify", "tokenizer", "embeddings",
 )  # fmt: skip
 # torch takes more than a second, each of the others about a tenth, of which --help has two.
 SLOW = {"torch", "numpy", "yaml", "rich", "sentencepiece", "sacrebleu", "datasets", "matplotlib", "gensim"}

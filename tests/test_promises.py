@@ -1241,6 +1241,30 @@ def test_where_and_how_pairs_are_made(world: World, command: str) -> None:
     assert "for GPUs only" in made(world, command, *how, "--precision", "fp16", code=2)[1]
 
 
+@keeps("diversify", "diversify --output", "diversify --valid", "diversify --test", "diversify --set")
+@keeps("diversify --source-lang", "diversify --target-lang", "diversify --max-time", "diversify --seed")
+@keeps("diversify --device", "diversify --precision", "diversify --threads")
+def test_a_corpus_is_translated_both_ways_for_a_third_model(world: World) -> None:
+    held = [word for side in ("en", "fr") for word in ("--valid", f"valid.{side}", "--test", f"test.{side}")]
+    how = ["--max-time", "4m", "--seed", "7", "--device", "cpu", "--precision", "fp32", "--threads", "1", *held, *TOLD]
+    settings = {**SMALL, "training.max_steps": 40}
+    how += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    done = world.nmt("diversify", "hub.jsonl", *how, "-o", "diverse").ok()
+    assert re.findall(r"command (\d) of 5: nmt (\w+)", done.error) == [
+        ("1", "train"), ("2", "distill"), ("3", "train"), ("4", "backtranslate"), ("5", "train")
+    ]  # fmt: skip
+    config, back = world.config("diverse"), world.config("diverse.parts/backward")
+    assert (back.data.source_lang, back.training.max_time, back.training.seed) == ("fr", 48, 8)
+    assert (config.data.source_lang, config.training.max_time, config.training.seed) == ("en", 120, 9)
+    assert config.data.weights == (2, 1, 1)
+    assert {(each.training.device, each.training.precision) for each in (config, back)} == {("cpu", "fp32")}
+    again = world.nmt("diversify", "hub.jsonl", *how, "-o", "diverse").ok()
+    assert "diverse: finished" in again.error
+    assert "distill" not in again.error
+    elsewhere = world.nmt("diversify", "hub.jsonl", *how, "--device", "cuda:7", "-o", "nowhere")
+    assert (elsewhere.code, "cuda:7: not on this machine" in elsewhere.error) == (2, True)
+
+
 # ---- elsewhere --------------------------------------------------------------------------------------------------
 
 
@@ -1283,6 +1307,7 @@ COMMANDS = (
     "export",
     "backtranslate",
     "distill",
+    "diversify",
     "tokenizer train",
     "tokenizer encode",
     "tokenizer decode",
