@@ -28,6 +28,7 @@ REAL = 2  # times as often as what a model wrote is a pair of the corpus read (d
 MORE_DROPOUT, MOST_DROPOUT = 0.1, 0.3  # for the student, which reads all of it more often than a teacher
 BEAM = 5
 STEPS = 5
+NMT = sys.executable, "-m", "nmt"
 PARTS = "train", "valid", "test"
 # Options that say how the corpus is read: what is written of it is plain text, and cleaned already.
 READING = {
@@ -185,8 +186,7 @@ def _take(step: Step, number: int, say: Say) -> None:
     what = f"command {number} of {STEPS}"
     say(f"{what}: {shlex.join(['nmt', *step.words])}")
     # In a session of its own it hears of a Ctrl-C from here alone: of a second one it would die unsaved.
-    words = [sys.executable, "-m", "nmt", *step.words]
-    child = subprocess.Popen(words, start_new_session=True, preexec_fn=end_with_parent)
+    child = subprocess.Popen([*NMT, *step.words], start_new_session=True, preexec_fn=end_with_parent)
     try:
         with Interrupt():
             code = child.wait()
