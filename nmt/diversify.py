@@ -5,6 +5,7 @@ It is a plan of other commands, each of which goes on where it was stopped, and 
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nmt.config import DataConfig
+from nmt.config import Config, DataConfig
 from nmt.configfile import load_config, read_yaml
 from nmt.corpus import Languages, Pair, ParallelCorpus
 from nmt.errors import DataError, OptionError, ResourceError
 from nmt.lifeline import end_with_parent
+from nmt.recipe import BUDGET_CPU
 from nmt.sealed import replace_file
 from nmt.text import clean
 from nmt.training.heldout import FEWEST_WITH_TEST, hold_out
@@ -30,11 +32,12 @@ BEAM = 5
 STEPS = 5
 NMT = sys.executable, "-m", "nmt"
 PARTS = "train", "valid", "test"
-# Options that say how the corpus is read: what is written of it is plain text, and cleaned already.
-READING = {
-    "train", "valid", "test", "source_lang", "target_lang", "hold_out_test", "clean", "weights", "tags", "streaming",
-    "columns", "encoding", "bad_utf8",
-}  # fmt: skip
+# Options that say how the corpus is read, since what is written of it is plain text; and those that are flags here.
+OWN = {
+    *(f"data.{name}" for name in ("train", "valid", "test", "source_lang", "target_lang", "hold_out_test")),
+    *(f"data.{name}" for name in ("streaming", "columns", "encoding", "bad_utf8")),
+    *(f"training.{name}" for name in ("max_time", "seed", "device", "threads", "precision")),
+}
 
 Say = Callable[[str], None]
 
@@ -61,10 +64,15 @@ class Plan(NamedTuple):
     texts: Texts
     folder: Path  # of the teachers and what they write
     run: Path  # of the student
-    seconds: float  # for all
-    seed: int
-    settings: Sequence[str]  # as for --set, of each training
-    machine: Sequence[str]  # flags of every command
+    config: Config  # as the user gave it
+    settings: Sequence[str]  # of --set, whatever they set
+
+    @property
+    def machine(self) -> list[str]:
+        """Return the flags of every command; a precision that is not set the recipe chooses."""
+        training = self.config.training
+        flags = ["--device", training.device, "--threads", str(training.threads)]
+        return flags + (["--precision", training.precision] if "precision" in training.model_fields_set else [])
 
     def carry_out(self, say: Say) -> None:
         """Take each step that was not taken yet; raise an error with the exit code of one that fails.
@@ -139,9 +147,12 @@ class Plan(NamedTuple):
         source, target = (Path(name).suffix[1:] for name in corpora[:2])
         words = ["train", *corpora, "--source-lang", source, "--target-lang", target, "-o", str(run)]
         words += [word for file in valid for word in ("--valid", file)]
-        words += ["--max-time", f"{self.seconds * share:.0f}s", "--seed", str(self.seed + number), *self.machine]
+        training = self.config.training
+        seconds = max((training.max_time or BUDGET_CPU) * share, 1.0)
+        words += ["--max-time", f"{seconds:.0f}s", "--seed", str(training.seed + number), *self.machine]
         settings = ["data.hold_out_test=false", *(f"{key}={value}" for key, value in (chosen or {}).items())]
-        return [*words, *(word for setting in [*settings, *self.settings] for word in ("--set", setting))]
+        settings += [each for each in self.settings if each.partition("=")[0].strip() not in OWN]
+        return [*words, *(word for setting in settings for word in ("--set", setting))]
 
 
 def write_texts(data: DataConfig, seed: int, folder: Path, say: Say) -> Texts:
@@ -149,11 +160,14 @@ def write_texts(data: DataConfig, seed: int, folder: Path, say: Say) -> Texts:
 
     Raises OptionError where the folder holds another one.
     """
+    if data.weights or data.tags:
+        raise OptionError("data.weights, data.tags: all corpora become one here; leave them out, or use nmt train")
     is_cleaned = data.clean or "clean" not in data.model_fields_set
     corpus = ParallelCorpus(data.train, data, is_cleaned=is_cleaned)
     spoken = Languages(corpus.languages.source or "source", corpus.languages.target or "target")
-    if spoken.source == spoken.target:
-        raise OptionError(f"both sides are {spoken.source}; name two languages with --source-lang and --target-lang")
+    if spoken.source == spoken.target or not all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in spoken):
+        advice = "name two by letters, digits, - and _ with --source-lang and --target-lang"
+        raise OptionError(f"languages {spoken.source} and {spoken.target}: name files here; {advice}")
     has_test = not data.test and corpus.statistics().kept >= FEWEST_WITH_TEST
     split = hold_out(corpus, seed, has_valid=not data.valid, has_test=has_test)
     for message in (*corpus.statistics().messages(), *split.notes):

@@ -35,7 +35,8 @@ def texts(folder: Path, corpus: Sequence[str], **data: Any) -> Texts:
 def plan(folder: Path, settings: Sequence[str] = (), **data: Any) -> Plan:
     """Return a plan of a hundred minutes for a corpus of digits."""
     found = texts(folder, write_corpus(folder, 120), **data)
-    return Plan(found, folder / "run.parts", folder / "run", 6000.0, 7, settings, ["--threads", "1"])
+    config = load_config(None, settings, {"training.max_time": "100m", "training.seed": 7, "training.threads": 1})
+    return Plan(found, folder / "run.parts", folder / "run", config, settings)
 
 
 def value(words: Sequence[str], option: str) -> str:
@@ -64,7 +65,7 @@ def test_what_is_held_out_is_in_no_text_to_learn_from(tmp_path: Path) -> None:
 
 
 def test_pairs_that_are_given_are_held_out_as_they_are(tmp_path: Path) -> None:
-    corpus, valid = write_corpus(tmp_path, 60), write_corpus(tmp_path, 9, "valid", 2)
+    corpus, valid = write_corpus(tmp_path, 12_000), write_corpus(tmp_path, 9, "valid", 2)
     test = write_corpus(tmp_path, 8, "test", 3)
     found = texts(tmp_path, corpus, valid=valid, test=test)
     assert (lines(found.valid), lines(found.test)) == (lines(valid), lines(test))
@@ -86,8 +87,17 @@ def test_a_folder_is_of_one_corpus(tmp_path: Path) -> None:
     assert texts(tmp_path, corpus) == texts(tmp_path, corpus)
     with pytest.raises(OptionError, match=r"train\.en: is of another corpus, seed or cleaning; choose another folder"):
         texts(tmp_path, write_corpus(tmp_path, 60, "other", 2))
-    with pytest.raises(OptionError, match="both sides are en; name two languages"):
+    with pytest.raises(OptionError, match="languages en and en: name files here; name two"):
         texts(tmp_path, corpus, source_lang="en", target_lang="en")
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path, 60)
+    for wrong in ({"weights": [2]}, {"tags": ["<bt>"]}):
+        with pytest.raises(OptionError, match="all corpora become one here"):
+            texts(tmp_path, corpus, **wrong)
+    with pytest.raises(OptionError, match="languages zh/x and de"):
+        texts(tmp_path, corpus, source_lang="zh/x", target_lang="de")
 
 
 # ---- the plan -----------------------------------------------------------------------------------------------------
@@ -107,7 +117,7 @@ def test_teachers_of_both_directions_translate_the_corpus(tmp_path: Path) -> Non
         assert settings(words) == ["data.hold_out_test=false", "model.dim=48"]
     assert (value(there, "--seed"), value(back, "--seed")) == ("7", "8")
     assert distil == ["distill", "-m", value(there, "-o"), source, target, "-o", str(made.written[0]),
-                      "--beam-size", "5", "--threads", "1"]  # fmt: skip
+                      "--beam-size", "5", "--device", "auto", "--threads", "1"]  # fmt: skip
     assert backtranslate[:4] == ["backtranslate", "-m", value(back, "-o"), target]
     assert [step.makes for step in made.teaching()] == [file for file in made.written for _ in range(2)]
 
@@ -138,6 +148,13 @@ def test_the_student_has_the_shape_that_was_chosen_for_the_corpus(tmp_path: Path
     assert (value(words, "--max-time"), value(words, "--seed")) == ("3000s", "9")
     assert [words[place + 1] for place, word in enumerate(words) if word == "--test"] == made.texts.test
     assert load_config(None, settings(words)).model.dim == 48
+
+
+def test_options_that_are_flags_hold_as_settings_too(tmp_path: Path) -> None:
+    given = ["training.precision=bf16", "training.seed=7", " training.threads=1", "data.clean=false", "model.dim=48"]
+    words = plan(tmp_path, given).teaching()[0].words
+    assert settings(words) == ["data.hold_out_test=false", "data.clean=false", "model.dim=48"]
+    assert value(words, "--precision") == "bf16"
 
 
 @pytest.mark.parametrize(("teacher", "student"), [(0.0, 0.1), (0.2, 0.3), (0.25, 0.3), (0.3, 0.3)])

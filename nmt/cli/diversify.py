@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,7 +18,8 @@ Corpora = Annotated[
     typer.Argument(metavar="CORPUS ...", help="As for nmt train: two aligned files, train.{lang}, TSV, JSONL, ..."),
 ]
 Time = Annotated[
-    str, typer.Option(metavar="TIME", help="Of all of it, with a tenth to translate the corpus in: 45m, 6h.")
+    str | None,
+    typer.Option(metavar="TIME", help="Of all, with a tenth to translate the corpus in: 45m, 6h.  [default: 3h]"),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -36,11 +37,15 @@ def diversify(
     source_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the source.")] = None,
     target_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the target.")] = None,
     settings: Settings = None,
-    max_time: Time = "3h",
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order, dropout; each model has one of its own.")] = 1,
-    device: shared.Device = "auto",
-    precision: shared.Precision = "auto",
-    threads: shared.Threads = 0,
+    max_time: Time = None,
+    seed: Annotated[
+        str | None, typer.Option(metavar="N", help="Of weights, order, dropout; others add 1 and 2.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="Of the trainings and of translating.")
+    ] = None,
+    threads: Annotated[str | None, typer.Option(metavar="N", help="CPU threads; 0: as many as cores.")] = None,
 ) -> None:
     """Train models both ways, let them translate their corpus, train on it all; the same command again goes on.
 
@@ -50,18 +55,18 @@ def diversify(
         raise OptionError("torchrun: starts one command, and this is five; run those that it names by torchrun instead")
     flags: dict[str, Any] = {
         "data.train": corpora, "data.valid": valid, "data.test": test, "data.source_lang": source_lang,
-        "data.target_lang": target_lang, "training.max_time": max_time,
+        "data.target_lang": target_lang, "training.max_time": max_time, "training.seed": seed,
+        "training.device": device, "training.precision": precision, "training.threads": threads,
     }  # fmt: skip
     from nmt.configfile import load_config
-    from nmt.diversify import READING, Plan, write_texts
+    from nmt.diversify import Plan, write_texts
 
     config, run = load_config(None, settings or (), flags), output or Path("runs") / stem(corpora[0])
+    if not run.name:
+        raise OptionError(f"-o {run}: is no name for a run; name a folder that is to be made")
     folder = run.with_name(f"{run.name}.parts")
-    own = [setting for setting in settings or () if setting.partition("=")[0] not in {f"data.{key}" for key in READING}]
-    machine = ["--device", device, "--threads", str(threads)]
-    machine += ["--precision", precision] if precision != "auto" else []  # else the recipe chooses
-    texts = write_texts(config.data, seed, folder, say)
-    plan = Plan(texts, folder, run, config.training.max_time or 0.0, seed, own, machine)
+    texts = write_texts(config.data, config.training.seed, folder, say)
+    plan = Plan(texts, folder, run, config, settings or ())
     plan.carry_out(say)
     again = ["nmt", "translate", "-m", str(run), "--rerank", str(plan.teachers[1]), "-b", "20"]
     say(f"better still, but slower: {shlex.join(again)}")
