@@ -99,9 +99,9 @@ class Plan(NamedTuple):
         texts, (there, back), (forward, backward) = self.texts, self.teachers, self.written
         how = ["--beam-size", str(BEAM), *self.machine]
         return [
-            Step([*self._training(texts.train, texts.valid, there, 0), *self._settings({})], forward),
+            Step(self._training(texts.train, texts.valid, there, 0), forward),
             Step(["distill", "-m", str(there), *texts.train, "-o", str(forward), *how], forward),
-            Step([*self._training(texts.train[::-1], texts.valid[::-1], back, 1), *self._settings({})], backward),
+            Step(self._training(texts.train[::-1], texts.valid[::-1], back, 1), backward),
             Step(["backtranslate", "-m", str(back), texts.train[1], "-o", str(backward), *how], backward),
         ]
 
@@ -114,9 +114,8 @@ class Plan(NamedTuple):
                 "use nmt train, or another folder and a longer --max-time"
             )
         chosen = {**self._shape(), "data.weights": [REAL, *[1] * len(new)]}
-        words = self._training([*self.texts.train, *new], self.texts.valid, self.run, 2)
-        words += [word for file in self.texts.test for word in ("--test", file)]
-        return Step([*words, *self._settings(chosen)])
+        words = self._training([*self.texts.train, *new], self.texts.valid, self.run, 2, chosen)
+        return Step([*words, *(word for file in self.texts.test for word in ("--test", file))])
 
     def _new(self) -> Iterator[Path]:
         """Yield the files that hold a pair which is no fault of a translation, and not in the corpus before."""
@@ -140,20 +139,27 @@ class Plan(NamedTuple):
             shape["model.dropout"] = min(round(teacher.model.dropout + MORE_DROPOUT, 2), MOST_DROPOUT)
         return shape
 
-    def _training(self, corpora: Sequence[str], valid: Sequence[str], run: Path, number: int) -> list[str]:
-        """Return the words of `nmt train` of a teacher, 0 or 1, or the student; each has a seed of its own."""
+    def _training(
+        self,
+        corpora: Sequence[str],
+        valid: Sequence[str],
+        run: Path,
+        number: int,
+        chosen: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """Return the words of `nmt train` of a teacher, 0 or 1, or the student, with a seed of its own.
+
+        What the user sets comes last; no pairs are held out for a test, which is done.
+        """
         source, target = (Path(name).suffix[1:] for name in corpora[:2])
         words = ["train", *corpora, "--source-lang", source, "--target-lang", target, "-o", str(run)]
         words += [word for file in valid for word in ("--valid", file)]
         training, share = self.config.training, (TEACHERS, TEACHERS, STUDENT)[number]
         seconds = max((training.max_time or BUDGET_CPU) * share, 1.0)
-        return [*words, "--max-time", f"{seconds:.0f}s", "--seed", str(training.seed + number), *self.machine]
-
-    def _settings(self, chosen: Mapping[str, Any]) -> list[str]:
-        """Return all that is set, what the user sets last; none holds out pairs for a test, which is done."""
-        settings = ["data.hold_out_test=false", *(f"{key}={value}" for key, value in chosen.items())]
+        words += ["--max-time", f"{seconds:.0f}s", "--seed", str(training.seed + number), *self.machine]
+        settings = ["data.hold_out_test=false", *(f"{key}={value}" for key, value in (chosen or {}).items())]
         settings += [each for each in self.settings if each.partition("=")[0].strip() not in OWN]
-        return [word for setting in settings for word in ("--set", setting)]
+        return [*words, *(word for setting in settings for word in ("--set", setting))]
 
 
 def write_texts(data: DataConfig, seed: int, folder: Path, say: Say) -> Texts:

@@ -259,6 +259,12 @@ def test_of_several_processes_it_is_none(tmp_path: Path) -> None:
     assert (done.returncode, b"run those that it names by torchrun" in done.stderr) == (2, True)
 
 
+def test_a_run_has_a_name(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nmt", "diversify", "a.en", "a.de", "-o", "."]
+    done = subprocess.run(command, cwd=tmp_path, env=environment({}), capture_output=True)
+    assert (done.returncode, b"-o .: is no name for a run; name a folder" in done.stderr) == (2, True)
+
+
 @pytest.mark.slow
 def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path) -> None:
     corpus, run = write_corpus(tmp_path, 200), tmp_path / "run"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nmt.cli import options as shared
-from nmt.cli.train import stem
+from nmt.cli.train import Device, Run, SourceLang, TargetLang, Test, Threads, Valid, stem
 from nmt.errors import OptionError
 from nmt.ranks import rank
 
@@ -31,21 +31,21 @@ say = shared.speaker("diversify")
 
 def diversify(
     corpora: Corpora,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN", help="The run folder.")] = None,
-    valid: Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Validation corpus, once per file.")] = None,
-    test: Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Test corpus, once per file.")] = None,
-    source_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the source.")] = None,
-    target_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the target.")] = None,
+    output: Run = None,
+    valid: Valid = None,
+    test: Test = None,
+    source_lang: SourceLang = None,
+    target_lang: TargetLang = None,
     settings: Settings = None,
     max_time: Time = None,
     seed: Annotated[
         str | None, typer.Option(metavar="N", help="Of weights, order, dropout; others add 1 and 2.")
     ] = None,
-    device: Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    device: Device = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="Of the trainings and of translating.")
     ] = None,
-    threads: Annotated[str | None, typer.Option(metavar="N", help="CPU threads; 0: as many as cores.")] = None,
+    threads: Threads = None,
 ) -> None:
     """Train models both ways, let them translate their corpus, train on it all; the same command again goes on.
 

@@ -28,16 +28,23 @@ Preset = Annotated[
     typer.Option(help="Shape of the model."),
 ]
 
+Run = Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN", help="The run folder.")]
+Valid = Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Validation corpus, once per file.")]
+Test = Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Test corpus, once per file.")]
+SourceLang = Annotated[str | None, typer.Option(metavar="CODE", help="Language of the source.")]
+TargetLang = Annotated[str | None, typer.Option(metavar="CODE", help="Language of the target.")]
+Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
+Threads = Annotated[str | None, typer.Option(metavar="N", help="CPU threads; 0: as many as cores.")]
 BadUtf8 = Annotated[Literal["error", "replace", "drop"], typer.Option(help="What undecodable bytes do.")]
 
 
 def train(
     what: What = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN", help="The run folder.")] = None,
-    valid: Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Validation corpus, once per file.")] = None,
-    test: Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Test corpus, once per file.")] = None,
-    source_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the source.")] = None,
-    target_lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language of the target.")] = None,
+    output: Run = None,
+    valid: Valid = None,
+    test: Test = None,
+    source_lang: SourceLang = None,
+    target_lang: TargetLang = None,
     preset: Preset = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY.SUB=VALUE", help="Any option of configs/reference.yaml.")
@@ -50,11 +57,11 @@ def train(
     max_epochs: Annotated[str | None, typer.Option(metavar="N", help="Passes over the corpus.")] = None,
     max_time: Annotated[str | None, typer.Option(metavar="TIME", help="Of the whole command: 90s, 45m, 6h.")] = None,
     patience: Annotated[str | None, typer.Option(metavar="N", help="Validations without a better score.")] = None,
-    device: Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    device: Device = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="auto: fp32 on CPU, bf16 on GPU.")
     ] = None,
-    threads: Annotated[str | None, typer.Option(metavar="N", help="CPU threads; 0: as many as cores.")] = None,
+    threads: Threads = None,
     seed: Annotated[str | None, typer.Option(metavar="N", help="Of weights, order, dropout.")] = None,
     encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Of the text files.")] = None,
     bad_utf8: Annotated[
