@@ -7,13 +7,13 @@ an `ancestry` table that says in which beam slot each past step of a hypothesis 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from nmt.batches import Padded
+from nmt.batches import PAD, Padded
 
 Memory = TypeVar("Memory")
 State = TypeVar("State")
@@ -79,6 +79,20 @@ class Trainable(Seq2Seq[Memory, State], Protocol[Memory, State]):
         ...
 
 
+def leaves(tree: Any) -> list[Tensor]:
+    """Return all tensors of memories and states, in their order."""
+    found = list[Tensor]()
+    _map(tree, found.append, lambda cache: found.extend(cache.tensors))
+    return found
+
+
+def rebuilt(tree: Tree, tensors: Iterable[Tensor]) -> Tree:
+    """Return what is shaped as `tree`, with these tensors as its leaves."""
+    rest = iter(tensors)
+    built: Tree = _map(tree, lambda _: next(rest), lambda cache: Cache([next(rest) for _ in cache.tensors]))
+    return built
+
+
 def _map(tree: Any, function: Any, cache: Any) -> Any:
     if isinstance(tree, Tensor):
         return function(tree)
@@ -114,5 +128,4 @@ def take(tree: Tree, rows: Tensor) -> Tree:
 
 def source_mask(source: Padded) -> Tensor:
     """Return (batch, length) bool, True where a token stands and False on padding, on the device of the ids."""
-    positions = torch.arange(source.ids.shape[1])
-    return (positions < source.lengths[:, None]).to(source.ids.device, non_blocking=True)
+    return source.ids != PAD  # and not by the lengths, which lie on the CPU: a graph could not read them anew

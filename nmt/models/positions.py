@@ -52,12 +52,15 @@ class Sinusoids(Positions):
         super().__init__()
         self.rates = rates.tolist()  # radians per position
         self.first = first  # the position of row 0
+        self.outgrown = list[Tensor]()  # on a GPU, where what was recorded goes on reading the tables of its time
         self.register_buffer("table", torch.zeros(0, 2 * len(rates)), persistent=False)
         self.grow(length)
 
     def grow(self, length: int) -> None:
         """Compute the rows for `length` positions where they are not there yet."""
         if length > self.table.shape[0]:
+            if self.table.is_cuda:
+                self.outgrown.append(self.table)
             rates = torch.tensor(self.rates, dtype=torch.float64)
             angles = torch.arange(self.first, self.first + length, dtype=torch.float64)[:, None] * rates
             self.table = torch.cat((angles.sin(), angles.cos()), dim=1).to(self.table)

@@ -249,10 +249,10 @@ class Recurrent(nn.Module):
     def encode(self, source: Padded) -> RecurrentMemory:
         """Read the source; keys of attention are projected here, once per sentence."""
         embedded = self._embed(self.embeddings.source, source.ids)
-        lengths = source.lengths.to(source.ids.device, non_blocking=True)
-        outputs, last, first = self.encoder(embedded, lengths)
+        visible = source_mask(source)
+        outputs, last, first = self.encoder(embedded, visible.sum(1))
         initial: Tensor = self.initial(first if self.is_first_only else torch.cat((last, first), dim=-1))
-        lookup = self.decoder.lookup(outputs, source_mask(source))
+        lookup = self.decoder.lookup(outputs, visible)
         return RecurrentMemory(initial.tanh(), torch.cat((last, first), dim=-1), lookup)
 
     def start(self, memory: RecurrentMemory, beam: int, length: int) -> RecurrentState:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from nmt.batches import BOS, PAD, Padded
 from nmt.config import SearchConfig
 from nmt.models.interface import Memory, Seq2Seq, State
-from nmt.search.beam import best_first, explore, make_plan
+from nmt.search.beam import MULTIPLE, best_first, explore, make_plan
 from nmt.search.hypotheses import Hypothesis, Requests
+from nmt.search.recorded import is_recorded
 from nmt.search.sample import sampling
 
 __all__ = ["Hypothesis", "Requests", "search"]
@@ -27,6 +29,8 @@ def search(
     requests = requests or Requests()
     if not len(source.lengths):
         return []
+    if is_recorded(source.ids.device):
+        source = Padded(F.pad(source.ids, (0, -source.ids.shape[1] % MULTIPLE), value=PAD), source.lengths)
     plan = make_plan(source, options, requests)
     strategy = best_first(options.beam_size)
     if options.sample:

@@ -7,7 +7,7 @@ of a hypothesis is never masked or truncated: rules only take candidates away.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +17,12 @@ from nmt.batches import BOS, EOS, PAD, UNK, Padded
 from nmt.config import SearchConfig
 from nmt.models.interface import Memory, Seq2Seq, State, select, take
 from nmt.search.hypotheses import Candidates, Hypothesis, Requests, Strategy, length_penalty
+from nmt.search.recorded import Recorder, is_recorded
 
 BLOCK = 64  # log-probabilities whose maximum is looked at before they are
 FREE = -1  # in `Plan.forced`: any token may stand here
 POLL = {"cuda": 8, "mps": 8}  # steps between two looks at what has finished: there each look waits for the device
+MULTIPLE = 16  # of the steps there is room for, where steps are recorded: so batches of the same shapes come again
 NEVER, ALWAYS = float("-inf"), float("inf")
 # Tokens, its end among them, that a live hypothesis is granted for nothing when it is asked whether it could still win:
 # with one some translations get worse, with more than three hardly any change (docs/quality.md).
@@ -37,6 +39,11 @@ class Plan(NamedTuple):
     no_repeat_ngram: int  # tokens; 0: off
     allow_unk: bool
     vocabulary: Tensor | None  # (size,) int64, the id that each logit stands for; the first are those of `batches`
+    penalties: Tensor  # (steps + AHEAD + 1,) length penalty of so many tokens
+
+    def is_free(self, step: int) -> bool:
+        """Say whether no rule is for this step rather than for all."""
+        return not (self.is_forced[step] or step < self.min_length or self.no_repeat_ngram)
 
 
 class Finished(NamedTuple):
@@ -48,7 +55,7 @@ class Finished(NamedTuple):
 
 
 class Beams(NamedTuple):
-    """All that belongs to the sentences still in the batch."""
+    """What is known of the sentences still in the batch, beside the model's state."""
 
     rows: Tensor  # (batch,) int64: their places in the whole batch
     tokens: Tensor  # (batch, beam, 1 + steps) int64: BOS w1 .. wn, then anything
@@ -56,6 +63,22 @@ class Beams(NamedTuple):
     finished: Finished
     bar: Tensor  # (batch,) the least score that is settled; hypotheses with a better one come too late
     ended: Tensor  # (batch,) bool: the result is settled
+
+
+class Carry(NamedTuple):
+    """All that a step hands on to the next."""
+
+    place: Tensor  # (1,) int64, the number of the step: on the device, so that one recording of it serves all
+    beams: Beams
+    state: Any
+
+
+class Known(NamedTuple):
+    """All tensors that steps read and leave as they are."""
+
+    memory: Any
+    ceilings: Tensor  # those of the plan
+    penalties: Tensor
 
 
 def make_plan(source: Padded, options: SearchConfig, requests: Requests) -> Plan:
@@ -66,20 +89,25 @@ def make_plan(source: Padded, options: SearchConfig, requests: Requests) -> Plan
         max(int(options.max_length_ratio * size) + options.max_length_offset, options.min_length, len(prefix))
         for size, prefix in zip(sizes, prefixes, strict=True)
     ]
-    forced = torch.full((len(limits), max(limits) + 1), FREE)
+    steps, device = max(limits) + 1, source.ids.device
+    if is_recorded(device):
+        steps += -steps % MULTIPLE
+    forced = torch.full((len(limits), steps), FREE)
     for row, (limit, prefix) in enumerate(zip(limits, prefixes, strict=True)):
         forced[row, : len(prefix)] = torch.tensor(prefix, dtype=torch.int64)
         forced[row, limit] = EOS
     ceilings = torch.tensor([length_penalty(limit + 1, options.length_penalty) for limit in limits])
     ceilings = ceilings * (1 + 1e-6)  # rounding errors never end a search
+    penalties = torch.tensor([length_penalty(count, options.length_penalty) for count in range(steps + AHEAD + 1)])
     return Plan(
-        forced.to(source.ids.device, non_blocking=True),
+        forced.to(device, non_blocking=True),
         (forced != FREE).any(0).tolist(),
-        ceilings.to(source.ids.device, non_blocking=True),
+        ceilings.to(device, non_blocking=True),
         options.min_length,
         options.no_repeat_ngram,
         requests.allow_unk,
         requests.vocabulary,
+        penalties.to(device, non_blocking=True),
     )
 
 
@@ -88,34 +116,62 @@ def explore(
 ) -> list[list[Hypothesis]]:
     """Return the `n_best` hypotheses of each sentence, best first; fewer only where the rules allow no more."""
     batch, steps = plan.forced.shape
-    beams = _begin(batch, steps, options, source.ids.device)
+    device = source.ids.device
+    beams = _begin(batch, steps, options, device)
     memory = model.encode(source)
     state = model.start(memory, beams.finished.scores.shape[1], steps)
     state = select(state, torch.zeros_like(beams.log_probabilities, dtype=torch.int64))
+    carry = Carry(torch.zeros(1, dtype=torch.int64, device=device), beams, state)
+    known = Known(memory, plan.ceilings, plan.penalties)
+    extend = _Extend(model, plan, options, strategy)
+    recorder = Recorder(extend, model, options.model_dump_json()) if extend.is_recordable(device) else None
     found: list[list[Hypothesis]] = [[] for _ in range(batch)]
-    period = POLL.get(source.ids.device.type, 1)
+    period = POLL.get(device.type, 1)
     for step in range(steps):
-        logits, state = model.step(beams.tokens[:, :, step], state, memory)
-        wide = torch.promote_types(logits.dtype, torch.float32)  # sums of half precision drift
-        further = _obey(logits.log_softmax(-1, dtype=wide), beams, plan, step)  # (batch, beam, vocab)
-        del logits  # they are large
-        candidates = strategy(further, beams.log_probabilities, beams.rows, step)
-        del further
-        if plan.vocabulary is not None:
-            candidates = candidates._replace(tokens=plan.vocabulary[candidates.tokens])
-        parents, beams = _advance(beams, candidates, step, options)
-        beams = _settle(beams, plan, options, step)
-        state = select(state, parents)
+        if recorder and step and plan.is_free(step):  # the first step has one hypothesis a sentence, all others more
+            carry, known = recorder(carry, known, steps - step)
+        else:
+            carry = extend(carry, known, step)
         if (step + 1) % period and step + 1 < steps:
             continue
-        ended = beams.ended.tolist()  # the only host sync, with what follows from it
-        staying = _staying(ended)
+        ended = carry.beams.ended.tolist()  # the only host sync, with what follows from it
+        staying = _staying(ended, is_halving=recorder is not None)
         if len(staying) < len(ended):
-            _collect(beams, options, found)
+            _collect(carry.beams, options, found)
             if not staying:
                 break
-            memory, state, beams = take((memory, state, beams), torch.tensor(staying, device=source.ids.device))
+            rows = torch.tensor(staying, device=device)
+            beams, state, memory = take((carry.beams, carry.state, known.memory), rows)
+            carry, known = Carry(carry.place, beams, state), known._replace(memory=memory)
     return found
+
+
+class _Extend(NamedTuple):
+    """What is done at every step."""
+
+    model: Seq2Seq[Any, Any]
+    plan: Plan
+    options: SearchConfig
+    strategy: Strategy
+
+    def is_recordable(self, device: torch.device) -> bool:
+        """Say whether a step reads no tensors but those it is given and those of the model, and is recorded here."""
+        return is_recorded(device) and not self.options.sample and self.plan.vocabulary is None
+
+    def __call__(self, carry: Carry, known: Known, step: int | None = None) -> Carry:
+        """Return the hypotheses one token longer; without its number by no rule but those for all steps."""
+        place, beams, state = carry
+        words = beams.tokens.index_select(2, place)[:, :, 0]
+        logits, state = self.model.step(words, state, known.memory)
+        wide = torch.promote_types(logits.dtype, torch.float32)  # sums of half precision drift
+        further = _obey(logits.log_softmax(-1, dtype=wide), beams, self.plan, step)  # (batch, beam, vocab)
+        del logits  # they are large
+        candidates = self.strategy(further, beams.log_probabilities, beams.rows, place)
+        del further
+        if self.plan.vocabulary is not None:
+            candidates = candidates._replace(tokens=self.plan.vocabulary[candidates.tokens])
+        parents, beams = _advance(beams, candidates, place, known.penalties)
+        return Carry(place + 1, _settle(beams, known, place, self.options), select(state, parents))
 
 
 def best_first(beam: int) -> Strategy:
@@ -125,7 +181,7 @@ def best_first(beam: int) -> Strategy:
     its K + 1 best, its EOS among them.
     """
 
-    def choose(further: Tensor, sums: Tensor, rows: Tensor, step: int) -> Candidates:
+    def choose(further: Tensor, sums: Tensor, rows: Tensor, place: Tensor) -> Candidates:
         top, tokens = largest(further, min(beam + 1, further.shape[2]))  # (batch, hypotheses, width)
         totals, tokens = (top + sums[:, :, None]).flatten(1), tokens.flatten(1)
         if totals.shape[1] < beam:  # the vocabulary is smaller than the beam
@@ -172,19 +228,19 @@ def _begin(batch: int, steps: int, options: SearchConfig, device: torch.device) 
     )
 
 
-def _obey(further: Tensor, beams: Beams, plan: Plan, step: int) -> Tensor:
+def _obey(further: Tensor, beams: Beams, plan: Plan, step: int | None) -> Tensor:
     """Return log-probabilities (batch, beam, vocab) with -inf for what may not stand here; the old are overwritten."""
-    forced = plan.forced[:, step][beams.rows, None, None]  # (batch, 1, 1)
-    alone = _keep(further, forced, plan.vocabulary) if plan.is_forced[step] else further
+    forced = None if step is None or not plan.is_forced[step] else plan.forced[:, step][beams.rows, None, None]
+    alone = further if forced is None else _keep(further, forced, plan.vocabulary)
     for token in (PAD, BOS) if plan.allow_unk else (PAD, BOS, UNK):
         further[:, :, token] = NEVER
-    if step < plan.min_length:
+    if step is not None and step < plan.min_length:
         further[:, :, EOS] = NEVER
-    if 0 < plan.no_repeat_ngram <= step:
+    if step is not None and 0 < plan.no_repeat_ngram <= step:
         history = beams.tokens[:, :, 1 : step + 1]
         places = history if plan.vocabulary is None else torch.searchsorted(plan.vocabulary, history.contiguous())
         _forbid_repeats(further, places, plan.no_repeat_ngram)
-    return torch.where(forced == FREE, further, alone) if plan.is_forced[step] else further
+    return further if forced is None else torch.where(forced == FREE, further, alone)
 
 
 def _keep(further: Tensor, tokens: Tensor, vocabulary: Tensor | None) -> Tensor:
@@ -201,7 +257,7 @@ def _forbid_repeats(further: Tensor, history: Tensor, n: int) -> None:
     further.scatter_(2, windows[..., -1].where(is_repeat, PAD), NEVER)
 
 
-def _advance(beams: Beams, candidates: Candidates, step: int, options: SearchConfig) -> tuple[Tensor, Beams]:
+def _advance(beams: Beams, candidates: Candidates, place: Tensor, penalties: Tensor) -> tuple[Tensor, Beams]:
     """Return the parents (batch, beam) of the hypotheses that go on, and the beams in which they do.
 
     Of the first `beam` candidates those that end are finished; of all others the best `beam` go on.
@@ -209,10 +265,10 @@ def _advance(beams: Beams, candidates: Candidates, step: int, options: SearchCon
     beam = beams.finished.scores.shape[1]
     parents, tokens, totals = candidates
     histories = select(beams.tokens, parents)  # (batch, candidates, 1 + steps)
-    histories[:, :, step + 1] = tokens
+    histories.index_copy_(2, place + 1, tokens[:, :, None])
     is_end = tokens == EOS
 
-    scores = totals[:, :beam] / length_penalty(step + 1, options.length_penalty)
+    scores = totals[:, :beam] / penalties.index_select(0, place + 1)
     is_new = is_end[:, :beam] & (scores <= beams.bar[:, None]) & ~beams.ended[:, None]
     new = Finished(histories[:, :beam], totals[:, :beam], scores.masked_fill(~is_new, NEVER))
     pool = Finished(*(torch.cat(pair, dim=1) for pair in zip(beams.finished, new, strict=True)))
@@ -223,19 +279,24 @@ def _advance(beams: Beams, candidates: Candidates, step: int, options: SearchCon
     return parents.gather(1, best), live
 
 
-def _staying(ended: Sequence[bool]) -> list[int]:
+def _staying(ended: Sequence[bool], *, is_halving: bool) -> list[int]:
     """Return the rows of the sentences that go on, and of as many others as make a size that other batches have too.
 
-    Products of a new shape take a millisecond longer, so sizes are multiples of a power of two near a sixteenth.
+    Products of a new shape take a millisecond longer, so sizes are multiples of a power of two near a sixteenth; where
+    steps are recorded, each shape anew, they are halves of halves.
     """
     count = ended.count(False)
     multiple = max(1, 1 << max(0, count.bit_length() - 4))
-    others = -count % multiple
-    first = sorted(range(len(ended)), key=lambda row: ended[row])[: count + others]
+    size = count + -count % multiple
+    if is_halving and count:
+        size = len(ended)
+        while size > 1 and (size + 1) // 2 >= count:
+            size = (size + 1) // 2
+    first = sorted(range(len(ended)), key=lambda row: ended[row])[:size]
     return sorted(first)
 
 
-def _settle(beams: Beams, plan: Plan, options: SearchConfig, step: int) -> Beams:
+def _settle(beams: Beams, known: Known, place: Tensor, options: SearchConfig) -> Beams:
     """Return the beams with what no live hypothesis can surpass settled, and the sentences ended that need no more.
 
     A finished hypothesis is settled as soon as no live one would have a better score if its next `AHEAD` tokens were
@@ -244,7 +305,7 @@ def _settle(beams: Beams, plan: Plan, options: SearchConfig, step: int) -> Beams
     hypotheses says nothing: a sure model has one that is worth the name, which unlikely short ones precede.
     """
     scores, live = beams.finished.scores, beams.log_probabilities.amax(1)
-    divisors = plan.ceilings[beams.rows].clamp(max=length_penalty(step + 1 + AHEAD, options.length_penalty))
+    divisors = torch.minimum(known.ceilings[beams.rows], known.penalties.index_select(0, place + 1 + AHEAD))
     reach = live / divisors  # -inf for a beam without hypotheses
     if options.sample:  # all that is drawn counts
         reach = reach.masked_fill(live > NEVER, ALWAYS)

@@ -35,9 +35,10 @@ class Candidates(NamedTuple):
     log_probabilities: Tensor  # (batch, candidates) nats, summed from the start; -inf: no candidate at all
 
 
-# A strategy: (further (batch, beam, vocab), sums (batch, beam), rows (batch,), step) -> candidates. `further` is the
-# log-probability of each next token, `sums` that of each hypothesis; `rows` are the sentences still in the batch.
-Strategy = Callable[[Tensor, Tensor, Tensor, int], Candidates]
+# A strategy: (further (batch, beam, vocab), sums (batch, beam), rows (batch,), place (1,)) -> candidates. `further` is
+# the log-probability of each next token, `sums` that of each hypothesis; `rows` are the sentences still in the batch;
+# `place` is the number of the step.
+Strategy = Callable[[Tensor, Tensor, Tensor, Tensor], Candidates]
 
 
 def length_penalty(length: float, alpha: float) -> float:

@@ -20,8 +20,8 @@ def sampling(options: SearchConfig, numbers: Sequence[int], steps: int, device: 
     """Return the strategy that draws one continuation per hypothesis, for sentences numbered `numbers`."""
     uniforms = _uniforms(options, numbers, steps).to(device)  # (batch, steps, samples)
 
-    def draw(further: Tensor, sums: Tensor, rows: Tensor, step: int) -> Candidates:
-        tokens = _draw(further, uniforms[rows, step], options)  # (batch, samples)
+    def draw(further: Tensor, sums: Tensor, rows: Tensor, place: Tensor) -> Candidates:
+        tokens = _draw(further, uniforms[rows, place], options)  # (batch, samples)
         chosen = further.gather(2, tokens[:, :, None])[:, :, 0]
         parents = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         return Candidates(parents, tokens, chosen + sums)

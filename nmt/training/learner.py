@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nmt import graphs
 from nmt.batches import Batch, Padded, shares
 from nmt.config import TrainingConfig
 from nmt.device import Compute
@@ -20,6 +21,7 @@ from nmt.models.dropout import drawing
 from nmt.training.average import RunningAverage
 from nmt.training.loss import agreeing_cross_entropy, smoothed_cross_entropy
 from nmt.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
+from nmt.training.recorded import RecordedGradients
 from nmt.training.world import Alone, World
 from nmt.workers import Workers
 
@@ -53,6 +55,11 @@ class Learner:
         self._optimizer = build_optimizer(self.model, config, self.workers)
         self.splits = 1  # parts of each worker's share of a batch; more where memory does not suffice
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
+        is_recorded = compute.device.type in graphs.DEVICES and not config.gradient_checkpointing
+        if is_recorded and not self._scaler.is_enabled():
+            self._recorded = RecordedGradients(self._differentiated, list(self.model.parameters()))
+        else:
+            self._recorded = None
 
     def learn(self, batches: Sequence[Batch], step: int, rate: float) -> Outcome:
         """Take optimizer step `step`, counted from 1, on all batches together; each token weighs the same."""
@@ -148,15 +155,16 @@ class Learner:
             enough = enough and found is not None
             if found is None or not enough:
                 continue  # and not away: what is still being computed would take memory from what comes next
-            losses.append(found[0])
+            losses.append(found[0].clone())
             if total:
                 torch._foreach_add_(total, list(found[1]))
             else:
-                total = [mine.to(own.dtype) for mine, own in zip(found[1], self.model.parameters(), strict=True)]
+                own = self.model.parameters()
+                total = [mine.to(each.dtype, copy=len(tasks) > 1) for mine, each in zip(found[1], own, strict=True)]
         if not enough:
             return None
-        own = list(self.model.parameters())
-        for weights, gradient in zip(own, total or map(torch.zeros_like, own), strict=True):
+        mine = list(self.model.parameters())
+        for weights, gradient in zip(mine, total or map(torch.zeros_like, mine), strict=True):
             weights.grad = gradient
         return torch.stack(losses).sum()
 
@@ -181,9 +189,16 @@ class Learner:
         batch, tokens, seed = task
         source, target = self._moved(batch.source), self._moved(batch.target)
         with self._drawing(seed):
+            if self._recorded is not None:
+                return self._recorded(source.ids, target.ids, torch.full((), float(tokens), device=source.ids.device))
             loss = self._loss(source, target.ids) / tokens
         gradients = torch.autograd.grad(self._scaler.scale(loss), list(self.working.parameters()))
         return loss.detach(), gradients
+
+    def _differentiated(self, source: Tensor, target: Tensor, tokens: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return the loss of ids (batch, time) over `tokens` (), and its gradients, by tensors alone."""
+        loss = self._loss(Padded(source, torch.empty(0)), target) / tokens
+        return loss.detach(), torch.autograd.grad(loss, list(self.working.parameters()))
 
     def _drawing(self, seed: int) -> AbstractContextManager[None]:
         """Draw what is dropped as `seed` says; on GPUs only where processes would otherwise all drop the same."""

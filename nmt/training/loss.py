@@ -82,10 +82,14 @@ class _CrossEntropy(torch.autograd.Function):
             some, their = states[:, start : start + size], labels[start : start + size, None]
             places = their.expand(readings, -1, 1)
             counts = their != PAD
-            logits = output(some).to(wide)  # (reading, label, vocab)
-            probability = logits.softmax(-1)
-            chosen = logits.gather(2, places)[..., 0]
-            normaliser = _normaliser(logits, probability, chosen, places)
+            logits = output(some)  # (reading, label, vocab)
+            if logits.is_cuda and not alpha:
+                probability, chosen, normaliser = _narrow(logits, places, wide)
+            else:
+                logits = logits.to(wide)
+                probability = logits.softmax(-1)
+                chosen = logits.gather(2, places)[..., 0]
+                normaliser = _normaliser(logits, probability, chosen, places)
             loss = normaliser - (1 - smoothing) * chosen
             agreement = _agreement(logits - normaliser[..., None], probability, alpha) if alpha else None
             if agreement is not None:
@@ -93,15 +97,16 @@ class _CrossEntropy(torch.autograd.Function):
             total += (loss.mean(0) * counts[:, 0]).sum()
             if by_states is None or by_weight is None:
                 continue
-            gradient = probability.scatter_add_(2, places, probability.new_full(places.shape, smoothing - 1))
+            wanted = (chosen - normaliser).exp() - (1 - smoothing)  # (reading, label)
+            gradient = probability.scatter_(2, places, wanted[..., None].to(probability.dtype))
             if agreement is not None:
                 gradient += agreement[1]
-            if states.device.type != "cpu":
-                gradient *= counts
-            if readings > 1:
-                gradient /= readings
             narrow = gradient.to(states.dtype)
-            by_states[:, start : start + size] = backward(narrow)
+            back = backward(narrow)
+            if states.device.type != "cpu" or readings > 1:  # here, where a label has fewer features than logits
+                weights = counts.to(states.dtype) / readings
+                back, some = back * weights, some * weights
+            by_states[:, start : start + size] = back
             for mine, read in zip(narrow, some, strict=True):
                 if mine.dtype == by_weight.dtype:
                     by_weight.addmm_(mine.T, read)
@@ -117,6 +122,17 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         by_states, by_weight = ctx.gradients
         return by_states * outputs[0], by_weight * outputs[0], None, None
+
+
+def _narrow(logits: Tensor, places: Tensor, wide: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Return probabilities in the precision of the logits, the labels' logits and log sum exp(logits), both `wide`.
+
+    A GPU spends its time on reading and writing what is as large as the vocabulary: it does so as seldom as can be.
+    """
+    logs = logits.log_softmax(-1, dtype=wide)
+    chosen = logits.gather(2, places)[..., 0].to(wide)
+    normaliser = chosen - logs.gather(2, places)[..., 0]
+    return torch.exp(logs, out=torch.empty_like(logits)), chosen, normaliser
 
 
 def _normaliser(logits: Tensor, probability: Tensor, chosen: Tensor, places: Tensor) -> Tensor:
