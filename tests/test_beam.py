@@ -28,7 +28,7 @@ from torch import Tensor
 from nmt.batches import BOS, EOS, PAD, UNK, Padded
 from nmt.config import ModelConfig, SearchConfig
 from nmt.models import build
-from nmt.search import Hypothesis, Requests, beam, search
+from nmt.search import Hypothesis, Requests, beam, candidates, search
 
 
 def score(log_probability: float, ids: Sequence[int], alpha: float) -> float:
@@ -308,7 +308,7 @@ def test_the_largest_of_a_row_are_found_in_its_blocks(count: int, length: int, p
         values = torch.randn(3, 4, length, generator=generator)
         is_possible = torch.rand(values.shape, generator=generator) < possible
         values = values.masked_fill(~is_possible, -torch.inf)
-        found, places = beam.largest(values, min(count, length))
+        found, places = candidates.largest(values, min(count, length))
         assert torch.equal(found, values.topk(min(count, length)).values)
         assert torch.equal(values.gather(-1, places), found)
         assert all(len(set(row)) == len(row) for row in places.flatten(0, 1).tolist())
@@ -316,10 +316,10 @@ def test_the_largest_of_a_row_are_found_in_its_blocks(count: int, length: int, p
 
 def test_the_largest_are_found_wherever_they_stand() -> None:
     """At either end of a block, and in what is left of a row after its last whole one."""
-    for place in range(beam.BLOCK * 13 + 7):
-        values = torch.zeros(1, beam.BLOCK * 13 + 7)
+    for place in range(candidates.BLOCK * 13 + 7):
+        values = torch.zeros(1, candidates.BLOCK * 13 + 7)
         values[0, place] = 1.0
-        found, places = beam.largest(values, 3)
+        found, places = candidates.largest(values, 3)
         assert found.tolist() == [[1.0, 0.0, 0.0]]
         assert places[0, 0] == place
 

@@ -12,7 +12,7 @@ from every_model import MODELS
 from torch import nn
 
 from nmt import graphs
-from nmt.batches import Padded, pad
+from nmt.batches import UNK, Padded, pad
 from nmt.config import SearchConfig
 from nmt.configfile import load_config
 from nmt.models import Model, build, transformer
@@ -92,7 +92,7 @@ def test_batches_of_the_same_shapes_are_recorded_once(recording: list[Any]) -> N
         count = len(recording)
     again = len(recording)
     search(model, sources(1, 2), options)
-    assert (count, again) == (1, 1) and len(recording) == 1
+    assert (count, again, len(recording)) == (1, 1, 1)
 
 
 def test_recordings_for_other_options_are_others(recording: list[Any]) -> None:
@@ -102,6 +102,15 @@ def test_recordings_for_other_options_are_others(recording: list[Any]) -> None:
             options = SearchConfig(beam_size=width, length_penalty=alpha)
             same(search(model, source, options), plain(model, source, options))
     assert len(recording) >= 4
+
+
+def test_what_may_be_produced_is_not_taken_from_another_recording(recording: list[Any]) -> None:
+    model, source, options = made("transformer"), sources(6, 5), SearchConfig(beam_size=3)
+    likely = search(model, source, options)[0][0].ids[-1]
+    with torch.no_grad():
+        model.output.weight[UNK] = 2 * model.output.weight[likely]
+    found = [search(model, source, options, requests=Requests(allow_unk=allowed)) for allowed in (False, True)]
+    assert [any(UNK in best[0].ids for best in each) for each in found] == [False, True]
 
 
 def test_rules_for_some_steps_hold_between_recorded_ones(recording: list[Any]) -> None:
@@ -165,5 +174,3 @@ def test_padding_more_changes_nothing(model: Model) -> None:
     source, options = sources(4, 9), SearchConfig(beam_size=3)
     wider = Padded(torch.nn.functional.pad(source.ids, (0, 5)), source.lengths)
     same(search(model, wider, options), search(model, source, options))
-
-

@@ -1,8 +1,8 @@
-"""Steps whose gradients are recorded learn what they learn without; where no GPU is, a recording does its work again."""
+"""Steps whose gradients are recorded learn what others learn; where no GPU is, a recording does its work again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ SIZES = [(3, 4), (5, 2), (3, 4), (2, 2), (5, 2), (3, 4), (3, 4), (2, 2)]  # toke
 
 
 @pytest.fixture
-def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], None]]]:
+def recording(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
     """Have gradients recorded here too, and return the list of all recordings made."""
     made = list[Callable[[], None]]()
     record = graphs.record
@@ -38,7 +38,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], Non
 
     monkeypatch.setattr(graphs, "DEVICES", {DEVICE})
     monkeypatch.setattr(graphs, "record", counted)
-    yield made
+    return made
 
 
 def batches() -> list[Batch]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from nmt.batches import PAD, Padded

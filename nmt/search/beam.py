@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nmt.batches import BOS, EOS, PAD, UNK, Padded
@@ -19,7 +18,6 @@ from nmt.models.interface import Memory, Seq2Seq, State, select, take
 from nmt.search.hypotheses import Candidates, Hypothesis, Requests, Strategy, length_penalty
 from nmt.search.recorded import Recorder, is_recorded
 
-BLOCK = 64  # log-probabilities whose maximum is looked at before they are
 FREE = -1  # in `Plan.forced`: any token may stand here
 POLL = {"cuda": 8, "mps": 8}  # steps between two looks at what has finished: there each look waits for the device
 MULTIPLE = 16  # of the steps there is room for, where steps are recorded: so batches of the same shapes come again
@@ -123,15 +121,17 @@ def explore(
     state = select(state, torch.zeros_like(beams.log_probabilities, dtype=torch.int64))
     carry = Carry(torch.zeros(1, dtype=torch.int64, device=device), beams, state)
     known = Known(memory, plan.ceilings, plan.penalties)
-    extend = _Extend(model, plan, options, strategy)
-    recorder = Recorder(extend, model, options.model_dump_json()) if extend.is_recordable(device) else None
+    stepper = _Stepper(model, plan, options, strategy)
+    recorder: Recorder[Carry, Known] | None = None
+    if stepper.is_recordable(device):
+        recorder = Recorder(stepper.extend, model, (options.model_dump_json(), plan.allow_unk))
     found: list[list[Hypothesis]] = [[] for _ in range(batch)]
     period = POLL.get(device.type, 1)
     for step in range(steps):
         if recorder and step and plan.is_free(step):  # the first step has one hypothesis a sentence, all others more
             carry, known = recorder(carry, known, steps - step)
         else:
-            carry = extend(carry, known, step)
+            carry = stepper.extend(carry, known, step)
         if (step + 1) % period and step + 1 < steps:
             continue
         ended = carry.beams.ended.tolist()  # the only host sync, with what follows from it
@@ -146,8 +146,8 @@ def explore(
     return found
 
 
-class _Extend(NamedTuple):
-    """What is done at every step."""
+class _Stepper(NamedTuple):
+    """Does what is done at every step."""
 
     model: Seq2Seq[Any, Any]
     plan: Plan
@@ -158,7 +158,7 @@ class _Extend(NamedTuple):
         """Say whether a step reads no tensors but those it is given and those of the model, and is recorded here."""
         return is_recorded(device) and not self.options.sample and self.plan.vocabulary is None
 
-    def __call__(self, carry: Carry, known: Known, step: int | None = None) -> Carry:
+    def extend(self, carry: Carry, known: Known, step: int | None = None) -> Carry:
         """Return the hypotheses one token longer; without its number by no rule but those for all steps."""
         place, beams, state = carry
         words = beams.tokens.index_select(2, place)[:, :, 0]
@@ -172,45 +172,6 @@ class _Extend(NamedTuple):
             candidates = candidates._replace(tokens=self.plan.vocabulary[candidates.tokens])
         parents, beams = _advance(beams, candidates, place, known.penalties)
         return Carry(place + 1, _settle(beams, known, place, self.options), select(state, parents))
-
-
-def best_first(beam: int) -> Strategy:
-    """Return beam search's strategy, which proposes the 2K best continuations of all, best first, for K = `beam`.
-
-    A hypothesis has one EOS, so K of the 2K can go on even if half of them end; and no hypothesis need offer more than
-    its K + 1 best, its EOS among them.
-    """
-
-    def choose(further: Tensor, sums: Tensor, rows: Tensor, place: Tensor) -> Candidates:
-        top, tokens = largest(further, min(beam + 1, further.shape[2]))  # (batch, hypotheses, width)
-        totals, tokens = (top + sums[:, :, None]).flatten(1), tokens.flatten(1)
-        if totals.shape[1] < beam:  # the vocabulary is smaller than the beam
-            missing = (0, beam - totals.shape[1])
-            totals, tokens = F.pad(totals, missing, value=NEVER), F.pad(tokens, missing, value=PAD)
-        best, places = totals.topk(min(2 * beam, totals.shape[1]))  # (batch, candidates)
-        parents = (places // top.shape[2]).clamp(max=top.shape[1] - 1)
-        return Candidates(parents, tokens.gather(1, places), best)
-
-    return choose
-
-
-def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the largest of each row of `values` (..., row) and their places: topk, on a CPU in two stages.
-
-    They lie in the blocks of a row that have the largest maxima; maxima take a tenth of the time of sorting.
-    """
-    length = values.shape[-1]
-    blocks = length // BLOCK
-    if values.is_cuda or blocks <= count:
-        found = values.topk(count)
-        return found.values, found.indices
-    maxima = values[..., : blocks * BLOCK].reshape(*values.shape[:-1], blocks, BLOCK).amax(-1)
-    within = torch.arange(BLOCK, device=values.device)
-    best = (maxima.topk(count).indices[..., None] * BLOCK + within).flatten(-2)  # (..., count * BLOCK)
-    rest = torch.arange(blocks * BLOCK, length, device=values.device).expand(*values.shape[:-1], -1)
-    places = torch.cat((best, rest), dim=-1)
-    found = values.gather(-1, places).topk(count)
-    return found.values, places.gather(-1, found.indices)
 
 
 def _begin(batch: int, steps: int, options: SearchConfig, device: torch.device) -> Beams:

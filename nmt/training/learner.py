@@ -55,11 +55,10 @@ class Learner:
         self._optimizer = build_optimizer(self.model, config, self.workers)
         self.splits = 1  # parts of each worker's share of a batch; more where memory does not suffice
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
+        self._recorded: RecordedGradients | None = None
         is_recorded = compute.device.type in graphs.DEVICES and not config.gradient_checkpointing
         if is_recorded and not self._scaler.is_enabled():
             self._recorded = RecordedGradients(self._differentiated, list(self.model.parameters()))
-        else:
-            self._recorded = None
 
     def learn(self, batches: Sequence[Batch], step: int, rate: float) -> Outcome:
         """Take optimizer step `step`, counted from 1, on all batches together; each token weighs the same."""
