@@ -97,10 +97,13 @@ def test_batches_of_the_same_shapes_are_recorded_once(recording: list[Any]) -> N
 
 def test_recordings_for_other_options_are_others(recording: list[Any]) -> None:
     model, source = made("transformer"), sources(4, 5)
-    for alpha in (0.0, 1.5):
-        for width in (1, 4):
-            options = SearchConfig(beam_size=width, length_penalty=alpha)
-            same(search(model, source, options), plain(model, source, options))
+    for options in (
+        SearchConfig(beam_size=4, n_best=4, length_penalty=1.5),
+        SearchConfig(beam_size=4, n_best=1, length_penalty=1.5),
+        SearchConfig(beam_size=4, n_best=4, length_penalty=0.0),
+        SearchConfig(beam_size=1),
+    ):
+        same(search(model, source, options), plain(model, source, options))
     assert len(recording) >= 4
 
 
@@ -109,8 +112,11 @@ def test_what_may_be_produced_is_not_taken_from_another_recording(recording: lis
     likely = search(model, source, options)[0][0].ids[-1]
     with torch.no_grad():
         model.output.weight[UNK] = 2 * model.output.weight[likely]
-    found = [search(model, source, options, requests=Requests(allow_unk=allowed)) for allowed in (False, True)]
-    assert [any(UNK in best[0].ids for best in each) for each in found] == [False, True]
+    for allowed in (False, True):
+        how = Requests(allow_unk=allowed)
+        found = search(model, source, options, requests=how)
+        same(found, plain(model, source, options, requests=how))
+        assert any(UNK in best[0].ids for best in found) == allowed
 
 
 def test_rules_for_some_steps_hold_between_recorded_ones(recording: list[Any]) -> None:
