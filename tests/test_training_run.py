@@ -353,7 +353,7 @@ def test_from_a_model_its_weights_and_tokenizer_are_taken(
     other = write_corpus(tmp_path, name="other", seed=5)
     for variant, files in (("everything", ["tokenizer.model"]), ("rnn", ["source.model", "target.model"])):
         model, run = straight(variant), tmp_path / variant
-        changes: Changes = {"training.max_time": 1e-3, "training.ema": 0}
+        changes: Changes = {**VARIANTS[variant], "training.max_time": 1e-3, "training.ema": 0}
         assert run_command([*words(other, run, changes), "--from", str(model)]) == 0
         for name in ("model.safetensors", *files):
             assert (run / name).read_bytes() == (model / name).read_bytes()
@@ -368,6 +368,23 @@ def test_from_a_checkpoint_its_averaged_weights_are_taken(finished: Path, corpus
     expected = load_file(folder / "average.safetensors")
     for name, tensor in load_file(tmp_path / "model.safetensors").items():
         assert torch.equal(tensor, expected[name])
+
+
+def test_from_a_model_dropout_is_what_is_given_and_nothing_else_can_be(
+    straight: Callable[[str], Path], corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, given = straight("everything"), tmp_path / "given"
+    old = checkpoint.load_config(model)
+    changes: Changes = {"training.max_time": 1e-3, "model.dropout": 0.35, "tokenizer.sampling": 0.25}
+    assert run_command([*words(corpus, given, changes), "--from", str(model)]) == 0
+    found = checkpoint.load_config(given)
+    assert found.model == old.model.model_copy(update={"dropout": 0.35})
+    assert found.tokenizer == old.tokenizer.model_copy(update={"sampling": 0.25})
+    for key, value in (("model.dim", 64), ("tokenizer.vocab_size", 33)):
+        was = getattr(getattr(old, key.partition(".")[0]), key.partition(".")[2])
+        assert run_command([*words(corpus, tmp_path / "no", {key: value}), "--from", str(model)]) == 2
+        told = f"{key}: {value} is given, and what --from {model} starts from has {was}; leave it out"
+        assert told in capsys.readouterr().err
 
 
 def test_from_nothing_is_said(corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,9 @@ from nmt.training.progress import Progress
 from nmt.training.trainer import Parts
 from nmt.training.world import World
 
+# Options of model and tokenizer that can be other ones when training starts from a model.
+CHANGEABLE = {"dropout", "attention_dropout", "activation_dropout", "word_dropout", "sampling"}
+
 
 class Request(NamedTuple):
     """What a user asks `nmt train` for."""
@@ -202,15 +205,25 @@ def _tokenizers(request: Request, pairs: HeldOut, progress: Progress) -> Tokeniz
 def with_model_of(config: Config, path: Path) -> Config:
     """Return the config with the model and tokenizer options of a run that is started from.
 
-    Raises OptionError if it names word vectors, which would not be used.
+    How much is dropped, and how segmentations are drawn, may be another now. Raises OptionError for any other option
+    that is given and not what it was, and for word vectors, which would not be used.
     """
     if config.model.embeddings is not None:
         raise OptionError(f"--from {path}: has embeddings of its own; leave model.embeddings out, or set it to null")
     if not path.is_dir():
         raise ModelError(f"--from {path}: no such folder; give a run or a checkpoint that nmt train wrote")
     started = checkpoint.load_config(checkpoint.run_folder(path))
-    model = started.model.model_copy(update={"embeddings": None})
-    return config.model_copy(update={"model": model, "tokenizer": started.tokenizer})
+    sections = {"model": started.model.model_copy(update={"embeddings": None}), "tokenizer": started.tokenizer}
+    for section, of in sections.items():
+        given = getattr(config, section).model_dump(exclude_unset=True, exclude={"embeddings"})
+        for name, value in given.items():
+            own = getattr(of, name, None)
+            if value != own and name not in CHANGEABLE:
+                what = f"{section}.{name}: {value} is given, and what --from {path} starts from has {own}"
+                raise OptionError(f"{what}; leave it out, or train without --from")
+        changed = {name: value for name, value in given.items() if name in CHANGEABLE}
+        sections[section] = of.model_copy(update=changed)
+    return config.model_copy(update=sections)
 
 
 def _with_languages(config: Config) -> Config:
