@@ -23,7 +23,7 @@ MODELS: dict[str, ModelConfig] = {
     ),
     "rnn": RecurrentConfig(embedding=6, dim=8, cell="gru", attention="additive", dropout=DROPOUT),
 }
-SIZES = [(3, 4), (5, 2), (3, 4), (2, 2), (5, 2), (3, 4), (3, 4), (2, 2)]  # tokens of source and target, two a step
+SIZES = [(3, 4), (5, 2), (3, 4), (2, 2), (5, 2), (2, 2), (3, 4), (3, 4)]  # tokens of source and target, two a step
 
 
 @pytest.fixture
