@@ -45,10 +45,15 @@ def agreeing_cross_entropy(states: Tensor, weight: Tensor, labels: Tensor, smoot
     return summed
 
 
+def _waits(tensor: Tensor) -> bool:
+    """Say whether the CPU would have to wait for an answer about the tensor, as it has for one on a GPU."""
+    return tensor.device.type != "cpu"
+
+
 def _counted(states: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Flatten states (reading, batch, time, features) and labels (batch, time), on a CPU without what is PAD."""
     rows, labels = states.flatten(1, 2), labels.flatten()
-    if labels.device.type != "cpu":  # a GPU would wait for the count
+    if _waits(labels):  # for the count
         return rows, labels
     counted = (labels != PAD).nonzero()[:, 0]
     return rows.index_select(1, counted), labels[counted]
@@ -83,7 +88,7 @@ class _CrossEntropy(torch.autograd.Function):
             places = their.expand(readings, -1, 1)
             counts = their != PAD
             logits = output(some)  # (reading, label, vocab)
-            if logits.is_cuda and not alpha:
+            if _waits(logits) and not alpha:
                 probability, chosen, normaliser = _narrow(logits, places, wide)
             else:
                 logits = logits.to(wide)
@@ -103,7 +108,7 @@ class _CrossEntropy(torch.autograd.Function):
                 gradient += agreement[1]
             narrow = gradient.to(states.dtype)
             back = backward(narrow)
-            if states.device.type != "cpu" or readings > 1:  # here, where a label has fewer features than logits
+            if _waits(states) or readings > 1:  # here, where a label has fewer features than logits
                 weights = counts.to(states.dtype) / readings
                 back, some = back * weights, some * weights
             by_states[:, start : start + size] = back
@@ -132,16 +137,17 @@ def _narrow(logits: Tensor, places: Tensor, wide: torch.dtype) -> tuple[Tensor, 
     logs = logits.log_softmax(-1, dtype=wide)
     chosen = logits.gather(2, places)[..., 0].to(wide)
     normaliser = chosen - logs.gather(2, places)[..., 0]
-    return torch.exp(logs, out=torch.empty_like(logits)), chosen, normaliser
+    likely = torch.exp(logs, out=torch.empty_like(logits)) if logs.is_cuda else logs.exp_().to(logits.dtype)
+    return likely, chosen, normaliser
 
 
 def _normaliser(logits: Tensor, probability: Tensor, chosen: Tensor, places: Tensor) -> Tensor:
     """Return log sum exp(logits), (reading, label): any token's logit less the logarithm of its probability.
 
     Of the label both are at hand, and it serves unless it is so unlikely that its probability has no digits left; the
-    likeliest token, whose probability is at least 1 / V, always does. (A GPU would wait for the answer.)
+    likeliest token, whose probability is at least 1 / V, always does.
     """
-    if logits.device.type == "cpu":
+    if not _waits(logits):  # for whether it is
         likelihood = probability.gather(2, places)[..., 0]
         if bool((likelihood > UNLIKELY).all()):
             return chosen - likelihood.log()
