@@ -216,10 +216,10 @@ def with_model_of(config: Config, path: Path) -> Config:
     sections = {"model": started.model.model_copy(update={"embeddings": None}), "tokenizer": started.tokenizer}
     for section, of in sections.items():
         given = getattr(config, section).model_dump(exclude_unset=True, exclude={"embeddings"})
+        own = of.model_dump()
         for name, value in given.items():
-            own = getattr(of, name, None)
-            if value != own and name not in CHANGEABLE:
-                what = f"{section}.{name}: {value} is given, and what --from {path} starts from has {own}"
+            if value != own.get(name) and name not in CHANGEABLE:
+                what = f"{section}.{name}: {value} is given, and what --from {path} starts from has {own.get(name)}"
                 raise OptionError(f"{what}; leave it out, or train without --from")
         changed = {name: value for name, value in given.items() if name in CHANGEABLE}
         sections[section] = of.model_copy(update=changed)
