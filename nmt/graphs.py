@@ -16,6 +16,11 @@ import torch
 DEVICES = set[str]()  # where launches are recorded: not on a GPU either, until tests/bench/gpu.py has seen it there
 
 
+def is_recorded(device: torch.device) -> bool:
+    """Say whether launches are recorded there."""
+    return device.type in DEVICES
+
+
 class _Room:
     """The memory that all recordings of a thread compute in: one after the other, none needs what another left."""
 

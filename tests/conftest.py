@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import defaultdict
+from collections.abc import Callable
 
 import pytest
 
@@ -20,6 +21,25 @@ _worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
 if _worker and hasattr(os, "sched_setaffinity"):
     _cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {_cores[int(_worker) % len(_cores)]})
+
+
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """Have what is launched recorded, on a CPU too where no GPU is, and return the list of all recordings made."""
+    import torch
+
+    from nmt import graphs
+
+    made = list[Callable[[], None]]()
+    record = graphs.record
+
+    def counted(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        made.append(record(function, device))
+        return made[-1]
+
+    monkeypatch.setattr(graphs, "DEVICES", {"cuda" if torch.cuda.is_available() else "cpu"})
+    monkeypatch.setattr(graphs, "record", counted)
+    return made
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
@@ -24,21 +22,6 @@ MODELS: dict[str, ModelConfig] = {
     "rnn": RecurrentConfig(embedding=6, dim=8, cell="gru", attention="additive", dropout=DROPOUT),
 }
 SIZES = [(3, 4), (5, 2), (3, 4), (2, 2), (5, 2), (2, 2), (3, 4), (3, 4)]  # tokens of source and target, two a step
-
-
-@pytest.fixture
-def recording(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
-    """Have gradients recorded here too, and return the list of all recordings made."""
-    made = list[Callable[[], None]]()
-    record = graphs.record
-
-    def counted(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
-        made.append(record(function, device))
-        return made[-1]
-
-    monkeypatch.setattr(graphs, "DEVICES", {DEVICE})
-    monkeypatch.setattr(graphs, "record", counted)
-    return made
 
 
 def batches() -> list[Batch]:

@@ -8,11 +8,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from nmt.batches import BOS, PAD, Padded
 from nmt.config import SearchConfig
+from nmt.graphs import is_recorded
 from nmt.models.interface import Memory, Seq2Seq, State
 from nmt.search.beam import MULTIPLE, explore, make_plan
 from nmt.search.candidates import best_first
 from nmt.search.hypotheses import Hypothesis, Requests
-from nmt.search.recorded import is_recorded
 from nmt.search.sample import sampling
 
 __all__ = ["Hypothesis", "Requests", "search"]

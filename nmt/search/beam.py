@@ -14,9 +14,10 @@ from torch import Tensor
 
 from nmt.batches import BOS, EOS, PAD, UNK, Padded
 from nmt.config import SearchConfig
+from nmt.graphs import is_recorded
 from nmt.models.interface import Memory, Seq2Seq, State, select, take
 from nmt.search.hypotheses import Candidates, Hypothesis, Requests, Strategy, length_penalty
-from nmt.search.recorded import Recorder, is_recorded
+from nmt.search.recorded import Recorder
 
 FREE = -1  # in `Plan.forced`: any token may stand here
 POLL = {"cuda": 8, "mps": 8}  # steps between two looks at what has finished: there each look waits for the device

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 
 from nmt import graphs
@@ -93,11 +92,6 @@ class Recorder(Generic[Carry, Known]):
             if total <= ROOM:
                 break
             total -= self._kept.pop(old).size
-
-
-def is_recorded(device: torch.device) -> bool:
-    """Say whether steps are recorded there."""
-    return device.type in graphs.DEVICES
 
 
 def _is(one: Tensor, other: Tensor) -> bool:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nmt import graphs
 from nmt.batches import Batch, Padded, shares
 from nmt.config import TrainingConfig
 from nmt.device import Compute
 from nmt.errors import ResourceError
+from nmt.graphs import is_recorded
 from nmt.models import Model
 from nmt.models.dropout import drawing
 from nmt.training.average import RunningAverage
@@ -56,8 +56,7 @@ class Learner:
         self.splits = 1  # parts of each worker's share of a batch; more where memory does not suffice
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
         self._recorded: RecordedGradients | None = None
-        is_recorded = compute.device.type in graphs.DEVICES and not config.gradient_checkpointing
-        if is_recorded and not self._scaler.is_enabled():
+        if is_recorded(compute.device) and not (config.gradient_checkpointing or self._scaler.is_enabled()):
             self._recorded = RecordedGradients(self._differentiated, list(self.model.parameters()))
 
     def learn(self, batches: Sequence[Batch], step: int, rate: float) -> Outcome:
@@ -149,7 +148,7 @@ class Learner:
         parts = [part for batch in batches if len(batch.source.lengths) for part in shares(batch, count)]
         tasks = [(part, tokens, first + number * ranks + rank) for number, part in enumerate(parts)]
         losses, enough = [torch.zeros((), device=self.compute.device)], True
-        total = list[Tensor]()
+        total, own = list[Tensor](), list(self.model.parameters())
         for found in self.workers.map(self._attempt, tasks):
             enough = enough and found is not None
             if found is None or not enough:
@@ -158,12 +157,10 @@ class Learner:
             if total:
                 torch._foreach_add_(total, list(found[1]))
             else:
-                own = self.model.parameters()
                 total = [mine.to(each.dtype, copy=len(tasks) > 1) for mine, each in zip(found[1], own, strict=True)]
         if not enough:
             return None
-        mine = list(self.model.parameters())
-        for weights, gradient in zip(mine, total or map(torch.zeros_like, mine), strict=True):
+        for weights, gradient in zip(own, total or map(torch.zeros_like, own), strict=True):
             weights.grad = gradient
         return torch.stack(losses).sum()
 
