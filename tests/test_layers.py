@@ -41,6 +41,7 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
         "search.sample",
         "search.candidates",
     ),
+    ("models.past",),
     ("models.layers", "models.ensemble", "search.recorded"),
     ("search.beam",),
     ("models.recurrent", "models.transformer", "search", "shortlist", "consensus", "rerank"),

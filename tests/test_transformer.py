@@ -190,19 +190,6 @@ def test_tables_of_positions_are_no_weights_and_do_not_end(kind: str) -> None:
     _, state = model.step(torch.tensor([[EOS]]), state._replace(position=torch.tensor([[199]])), model.encode(source))
 
 
-def test_cache_is_written_in_place_and_never_moves() -> None:
-    model = fresh(config()).eval()
-    memory = model.encode(Padded(torch.full((2, 3), EOS), torch.tensor([3, 3])))
-    state = model.start(memory, 2, 4)
-    places = [tensor.data_ptr() for tensor in state.cache.tensors]
-    with torch.no_grad():
-        for _ in range(4):
-            _, state = model.step(torch.full((2, 2), EOS), state, memory)
-    assert [tensor.data_ptr() for tensor in state.cache.tensors] == places
-    assert all(tensor.shape == (2, HEADS, 4, 2, DIM // HEADS) for tensor in state.cache.tensors)
-    assert state.ancestry.tolist() == [[[0] * 4, [1] * 4]] * 2
-
-
 def test_gradients_of_a_small_model() -> None:
     model = fresh(config(encoder_layers=1, decoder_layers=1)).double()
     source, target = Padded(torch.tensor([[4, 5, EOS]]), torch.tensor([3])), torch.tensor([[2, 5]])

@@ -1,8 +1,8 @@
 """What search and training know of a model, and nothing more: memory belongs to the sentence, state to a hypothesis.
 
 Every tensor of a memory is (batch, ...), every tensor of a state (batch, beam, ...). Both are NamedTuples and may
-nest. The one exception is a `Cache`, which stays where it is while hypotheses are reordered: beside it the state holds
-an `ancestry` table that says in which beam slot each past step of a hypothesis was written.
+nest. The one exception is a `Cache`, which stays where it is while hypotheses are reordered: beside it the state says
+which entries of it each hypothesis sees.
 """
 
 from __future__ import annotations

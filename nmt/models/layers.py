@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nmt.config import TransformerConfig
 from nmt.models.attention import Mask, Pairs, attend, join_heads, split_heads
 from nmt.models.dropout import Dropout
+from nmt.models.past import Entries
 from nmt.models.positions import Rotation
 from nmt.models.weights import linear, projection
 
@@ -36,9 +37,8 @@ class Surroundings(NamedTuple):
 class Slots(NamedTuple):
     """Where one step writes and what it sees, the same for all layers."""
 
-    where: tuple[Tensor, Tensor, Tensor]  # batch row, position, slot: indices that broadcast to (batch, beam)
-    common: int | None  # the position, where all are known to be at the same
-    mask: Mask  # (batch, head or 1, beam, length * slots)
+    entries: Entries  # of the cache, where each hypothesis writes
+    mask: Mask  # (batch, head or 1, beam, entry)
     rotation: Rotation | None
 
 
@@ -60,15 +60,11 @@ class SelfAttention(nn.Module):
         return mixed
 
     def step(self, inputs: Tensor, cached: Pairs, slots: Slots) -> Tensor:
-        """Attend from `inputs` (batch, beam, dim) to all slots; write their own keys and values into `cached`."""
+        """Attend from `inputs` (batch, beam, dim) to all entries; write their own keys and values into `cached`."""
         queries, new = self._queries(inputs, slots.rotation)
         for cache, heads in zip(cached, new, strict=True):  # heads is (batch, head, beam, head_dim)
-            if slots.common is None:
-                cache.permute(0, 2, 3, 1, 4).index_put_(slots.where, heads.transpose(1, 2))
-            else:
-                cache[:, :, slots.common, : heads.shape[2]] = heads
-        past = Pairs(*(cache.flatten(2, 3) for cache in cached))  # (batch, head, length * slots, head_dim)
-        mixed: Tensor = self.output(join_heads(attend(queries, past, slots.mask, 0.0, None)))
+            cache[:, :, slots.entries] = heads
+        mixed: Tensor = self.output(join_heads(attend(queries, cached, slots.mask, 0.0, None)))
         return mixed
 
     def _queries(self, inputs: Tensor, rotation: Rotation | None) -> tuple[Tensor, Pairs]:

@@ -1,8 +1,6 @@
 """The Transformer (arXiv 1706.03762) with its incremental decoder; it knows nothing of search, training or text.
 
-While decoding, keys and values are written once into a preallocated cache, at the slot of the hypothesis that read the
-token, and never move. A hypothesis finds its past through `ancestry`, which says for each step in which slot it was
-written; so reordering the beam costs one gather of small integers, whatever the number of layers.
+While decoding, keys and values are computed once for each token that a hypothesis reads, and kept in its `Past`.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -19,12 +16,11 @@ from nmt.batches import Padded
 from nmt.config import TransformerConfig
 from nmt.models.attention import Mask, Pairs, causal_mask, mask
 from nmt.models.dropout import Dropout, WordDropout, again
-from nmt.models.interface import Cache, source_mask
+from nmt.models.interface import source_mask
 from nmt.models.layers import DecoderLayer, EncoderLayer, Maps, Slots, Surroundings
+from nmt.models.past import Past
 from nmt.models.positions import POSITIONS, Rotation
 from nmt.models.weights import Embeddings, Vocabularies
-
-GROWTH = 4  # steps by which a cache on a CPU grows: more would be looked at in vain, fewer would be copied more often
 
 
 class TransformerMemory(NamedTuple):
@@ -35,11 +31,10 @@ class TransformerMemory(NamedTuple):
 
 
 class TransformerState(NamedTuple):
-    """Where each hypothesis stands and where its past is written."""
+    """Where each hypothesis stands and what it has read."""
 
     position: Tensor  # (batch, beam) int64, tokens read so far
-    ancestry: Tensor  # (batch, beam, length) int64, the beam slot of each past step, -1 for steps to come
-    cache: Cache  # per decoder layer keys, then values: (batch, head, length, beam, head_dim)
+    past: Past  # in its cache, per decoder layer, keys, then values
 
 
 class Transformer(nn.Module):
@@ -79,30 +74,26 @@ class Transformer(nn.Module):
         return self._encode(source, None)
 
     def start(self, memory: TransformerMemory, beam: int, length: int) -> TransformerState:
-        """Allocate the cache, on a CPU for the first steps only: there all of it is read at each step."""
+        """Allocate the cache."""
         self.positions.grow(length)
         keys = memory.pairs[0].keys  # (batch, head, source, head_dim)
-        batch, heads, _, width = keys.shape
-        room = min(length, GROWTH) if keys.device.type == "cpu" else length
-        cache = [keys.new_zeros(batch, heads, room, beam, width) for _ in range(2 * len(self.decoder))]
-        position = torch.zeros(batch, beam, dtype=torch.int64, device=keys.device)
-        return TransformerState(position, position.new_full((batch, beam, length), -1), Cache(cache))
+        position = torch.zeros(len(keys), beam, dtype=torch.int64, device=keys.device)
+        return TransformerState(position, Past.begin(keys, 2 * len(self.decoder), beam, length))
 
     def step(
         self, tokens: Tensor, state: TransformerState, memory: TransformerMemory
     ) -> tuple[Tensor, TransformerState]:
         """Return logits (batch, beam, vocab) and the next state; the cache of `state` is written in place."""
         hidden, rotation = self._embed(self.embeddings.target, tokens, state.position)
-        slot = torch.arange(tokens.shape[1], device=tokens.device)
-        own = slot.expand_as(tokens)[..., None]  # (batch, beam, 1)
-        ancestry = state.ancestry.scatter(2, state.position[..., None], own)
-        cache, slots = self._slots(state, ancestry, rotation)
+        past, entries = state.past.extended()
+        seen = mask(past.visible, self.config.heads, hidden.dtype)
+        slots = Slots(entries, seen, rotation)
         source = Mask(memory.additive)
-        cached = zip(cache.tensors[::2], cache.tensors[1::2], strict=True)
+        cached = zip(past.cache.tensors[::2], past.cache.tensors[1::2], strict=True)
         for layer, (keys, values), pairs in zip(self.decoder, cached, memory.pairs, strict=True):
             hidden = layer.step(hidden, Pairs(keys, values), slots, pairs, source)
         logits: Tensor = self.output(self.decoder_norm(hidden))
-        return logits, TransformerState(state.position + 1, ancestry, cache)
+        return logits, TransformerState(state.position + 1, past)
 
     def attention(self, source: Padded, target: Tensor) -> dict[str, Tensor]:
         """Return "cross", "encoder" and "decoder" weights, (batch, layer, head, query, key)."""
@@ -145,22 +136,3 @@ class Transformer(nn.Module):
         added, rotation = self.positions(position)
         hidden = self.word_dropout(table(ids)) * self.config.dim**0.5  # (batch, query, dim); scaled as in section 3.4
         return self.dropout(hidden if added is None else hidden + added), rotation
-
-    def _slots(self, state: TransformerState, ancestry: Tensor, rotation: Rotation | None) -> tuple[Cache, Slots]:
-        """Prepare one step, once for all layers; `ancestry` already names the slots written now."""
-        position, cache = state.position, state.cache
-        batch, beam = position.shape
-        room, slots = cache.tensors[0].shape[2:4]
-        common = None
-        if position.device.type == "cpu":  # where reading a number back costs nothing; a GPU would wait for it
-            first, last = (int(place) for place in position.aminmax())
-            common = last if first == last else None
-            if last >= room:
-                room = min(-(-(last + 1) // GROWTH) * GROWTH, ancestry.shape[2])
-                padding = (0, 0, 0, 0, 0, room - cache.tensors[0].shape[2])
-                cache.replace(lambda tensor: F.pad(tensor, padding))
-        slot = torch.arange(slots, device=position.device)
-        visible = (ancestry[:, :, :room, None] == slot).flatten(2)  # (batch, beam, room * slots)
-        row = torch.arange(batch, device=position.device)[:, None]
-        seen = mask(visible, self.config.heads, self.embeddings.target.weight.dtype)
-        return cache, Slots((row, position, slot[None, :beam]), common, seen, rotation)
