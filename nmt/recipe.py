@@ -64,8 +64,10 @@ ON_GPU = (
     Size(EVERYTHING_ELSE, 1024, 6, 16, 4096, 0.1, "the big model of arXiv 1706.03762, table 3"),
 )
 BATCH_TOKENS = ((10_000, 1024), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
-# Where time is short a CPU makes its batches smaller until so many steps fit, down to so many tokens.
-ENOUGH_STEPS, LEAST_TOKENS = 10_000, 1024
+# Where time is short a CPU makes its batches smaller until so many steps fit, down to so many tokens. Muon learns as much
+# in fewer steps, and the cores share a large batch better (docs/quality.md).
+ENOUGH_STEPS = {"adam": 10_000, "adamw": 10_000, "muon": 3_000}
+LEAST_TOKENS = 1024
 TESTED = 5_000  # pairs from which some can be spared for a test
 TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another
 AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth
@@ -135,7 +137,7 @@ def hurry(config: Config, machine: Machine, pace: Pace, chosen: Container[str]) 
     if "training.batch_tokens" not in chosen or "training.max_steps" in _given(config) or tokens == "auto":
         return []
     steps = min(passes, config.training.max_epochs or _enough(pace)) * pace.steps_per_epoch
-    while steps < ENOUGH_STEPS and tokens > LEAST_TOKENS:
+    while steps < ENOUGH_STEPS[config.training.optimizer] and tokens > LEAST_TOKENS:
         tokens, steps = tokens // 2, steps * 2
     if tokens == config.training.batch_tokens:
         return []

@@ -228,17 +228,20 @@ def test_a_wide_model_takes_time_for_five_passes() -> None:
     assert hurried(slow, GPU) == {}
 
 
-@pytest.mark.parametrize(("steps", "tokens"), [(10_000, None), (9_999, 2048), (5_000, 2048), (4_999, 1024), (10, 1024)])
-def test_batches_are_halved_until_enough_steps_fit(steps: int, tokens: int | None) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(("part", "tokens"), [(1.0, None), (0.9999, 2048), (0.5, 2048), (0.4999, 1024), (0.001, 1024)])
+def test_batches_are_halved_until_enough_steps_fit(part: float, tokens: int | None, optimizer: str) -> None:
     """Of a corpus of which 20 passes are enough, of some that are wanted, or of a pass that is cut short."""
+    steps, how = round(part * {"adamw": 10_000, "muon": 3_000}[optimizer], 1), {"optimizer": optimizer}
     pace = Pace(587_250, steps / 20, 1e-6)
-    assert hurried(pace).get("training.batch_tokens") == tokens
-    assert hurried(pace, GPU) == {}, "which has no use for small ones"
-    assert hurried(pace, chosen=["model.dim"]) == {}, "a batch that is given stays"
-    assert hurried(pace, max_steps=100) == {}, "which would hold less"
-    assert hurried(pace._replace(steps_per_epoch=steps / 7), max_epochs=7).get("training.batch_tokens") == tokens
-    hasty = Pace(587_250, 10_000.0, 3_240 / steps)
-    assert hurried(hasty, chosen=["training.batch_tokens"]).get("training.batch_tokens") == tokens
+    assert hurried(pace, **how).get("training.batch_tokens") == tokens
+    assert hurried(pace, GPU, **how) == {}, "which has no use for small ones"
+    assert hurried(pace, chosen=["model.dim"], **how) == {}, "a batch that is given stays"
+    assert hurried(pace, max_steps=100, **how) == {}, "which would hold less"
+    short = pace._replace(steps_per_epoch=steps / 7)
+    assert hurried(short, max_epochs=7, **how).get("training.batch_tokens") == tokens
+    hasty = Pace(587_250, 10_000.0, 3_240 * (1 - 1e-9) / steps)
+    assert hurried(hasty, chosen=["training.batch_tokens"], **how).get("training.batch_tokens") == tokens
 
 
 @pytest.mark.parametrize(("limit", "validations"), [("1m", 1), ("8m", 4), ("19m", 9), ("3h", 10)])
