@@ -64,8 +64,8 @@ ON_GPU = (
     Size(EVERYTHING_ELSE, 1024, 6, 16, 4096, 0.1, "the big model of arXiv 1706.03762, table 3"),
 )
 BATCH_TOKENS = ((10_000, 1024), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
-# Where time is short a CPU makes its batches smaller until so many steps fit, down to so many tokens. Muon learns as much
-# in fewer steps, and the cores share a large batch better (docs/quality.md).
+# Where time is short a CPU makes its batches smaller until so many steps fit, down to so many tokens. Muon needs fewer,
+# and cores share a large batch better (docs/quality.md).
 ENOUGH_STEPS = {"adam": 10_000, "adamw": 10_000, "muon": 3_000}
 LEAST_TOKENS = 1024
 TESTED = 5_000  # pairs from which some can be spared for a test

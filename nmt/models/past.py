@@ -1,8 +1,8 @@
 """The keys and values of what each hypothesis has read, written once; it knows nothing of layers, tokens or scores.
 
 A step writes one entry for each hypothesis, which a hypothesis sees if it descends from the one that wrote it. So
-reordering a beam costs one gather of bits, whatever the number of layers. As most hypotheses of a beam descend from
-few, most entries are soon seen by none: on a CPU, where all of a cache is read at each step, they are left out.
+reordering a beam costs one gather of flags, whatever the number of layers. As the hypotheses of a beam descend from few,
+many entries are soon seen by none: on a CPU, where all of a cache is read at each step, they are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from nmt.models.interface import Cache
 
 GROWTH = 4  # steps by which a cache on a CPU grows: more would be looked at in vain, fewer would be copied more often
 MULTIPLE = 16  # of entries, on a CPU: products of a new shape take longer
-
 
 Entries = slice | Tensor  # of a cache, as indices: one for each hypothesis of a beam
 
@@ -41,11 +40,13 @@ class Past(NamedTuple):
     def extended(self) -> tuple[Past, Entries]:
         """Return the past with an entry more for each hypothesis, and which entries have to be written."""
         beam, room = self.visible.shape[1:]
-        past, entries = self, self.used[0] + torch.arange(beam, device=self.used.device)
+        entries: Entries
         if self.used.device.type == "cpu":  # where reading a number back costs nothing, and a slice is copied faster
             past = self if int(self.used[0, 0]) + beam <= room else self._grown()
             first = int(past.used[0, 0])
             entries = slice(first, first + beam)
+        else:
+            past, entries = self, self.used[0] + torch.arange(beam, device=self.used.device)
         visible = past.visible.clone()
         visible[:, :, entries] = torch.eye(beam, dtype=torch.bool, device=visible.device)
         return Past(past.used + beam, visible, past.cache), entries
