@@ -1,8 +1,8 @@
 """The keys and values of what each hypothesis has read, written once; it knows nothing of layers, tokens or scores.
 
 A step writes one entry for each hypothesis, which a hypothesis sees if it descends from the one that wrote it. So
-reordering a beam costs one gather of flags, whatever the number of layers. As the hypotheses of a beam descend from few,
-many entries are soon seen by none: on a CPU, where all of a cache is read at each step, they are left out.
+reordering a beam costs one gather of flags, whatever the number of layers. As the hypotheses of a beam descend from
+few, many entries are soon seen by none: on a CPU, where all of a cache is read at each step, they are left out.
 """
 
 from __future__ import annotations
