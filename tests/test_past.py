@@ -35,9 +35,11 @@ def seen(past: Past, row: int, hypothesis: int) -> list[list[float]]:
     return found
 
 
-@pytest.mark.parametrize("growth", [1, 4, 100])
+@pytest.mark.parametrize("growth", [1, 4, 100, 0])
 def test_each_hypothesis_sees_its_own_past_in_its_order(growth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the cache grows by so many steps, and where it has room for all, as on a GPU."""
     monkeypatch.setattr(module, "GROWTH", growth)
+    monkeypatch.setattr(module, "GROWING", {"cpu"} if growth else set())
     drawn = torch.Generator().manual_seed(growth)
     past = select(started(), torch.zeros(BATCH, 1, dtype=torch.int64))  # as a search begins: with one hypothesis
     histories: list[list[list[float]]] = [[[]] for _ in range(BATCH)]

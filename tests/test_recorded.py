@@ -40,7 +40,7 @@ def made(name: str, seed: int = 1) -> Model:
 @pytest.fixture
 def recording(recording: list[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """Look at what has finished sooner, and forget what was recorded."""
-    monkeypatch.setattr(past, "GROWTH", 10**6)  # a cache that grows is another one: not where steps are recorded
+    monkeypatch.setattr(past, "GROWING", set())  # a cache that grows is another one: not where steps are recorded
     monkeypatch.setattr(beam, "POLL", {DEVICE: 3})
     yield recording
     recorded._own.recordings.clear()

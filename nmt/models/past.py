@@ -15,8 +15,9 @@ from torch import Tensor
 
 from nmt.models.interface import Cache
 
-GROWTH = 4  # steps by which a cache on a CPU grows: more would be looked at in vain, fewer would be copied more often
-MULTIPLE = 16  # of entries, on a CPU: products of a new shape take longer
+GROWING = {"cpu"}  # devices on which a cache grows: reading a number back costs nothing there, a GPU would wait for it
+GROWTH = 4  # steps by which it does: more would be looked at in vain, fewer would be copied more often
+MULTIPLE = 16  # of entries, where it grows: products of a new shape take longer
 
 Entries = slice | Tensor  # of a cache, as indices: one for each hypothesis of a beam
 
@@ -32,7 +33,7 @@ class Past(NamedTuple):
     def begin(cls, like: Tensor, tensors: int, beam: int, length: int) -> Past:
         """Return the past before the first of `length` steps, of keys and values like (batch, head, any, head_dim)."""
         batch, heads, _, width = like.shape
-        room = beam * (min(length, GROWTH) if like.device.type == "cpu" else length)
+        room = beam * (min(length, GROWTH) if like.device.type in GROWING else length)
         cache = Cache([like.new_zeros(batch, heads, room, width) for _ in range(tensors)])
         used = torch.zeros(batch, beam, dtype=torch.int64, device=like.device)
         return cls(used, torch.zeros(batch, beam, room, dtype=torch.bool, device=like.device), cache)
@@ -41,10 +42,10 @@ class Past(NamedTuple):
         """Return the past with an entry more for each hypothesis, and which entries have to be written."""
         beam, room = self.visible.shape[1:]
         entries: Entries
-        if self.used.device.type == "cpu":  # where reading a number back costs nothing, and a slice is copied faster
+        if self.used.device.type in GROWING:
             past = self if int(self.used[0, 0]) + beam <= room else self._grown()
             first = int(past.used[0, 0])
-            entries = slice(first, first + beam)
+            entries = slice(first, first + beam)  # which is copied faster
         else:
             past, entries = self, self.used[0] + torch.arange(beam, device=self.used.device)
         visible = past.visible.clone()
