@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nmt.batches import BOS, EOS, PAD, Padded
 from nmt.config import ModelConfig, RecurrentConfig, TransformerConfig
-from nmt.models import Model, build
+from nmt.models import Model, build, past
 from nmt.models.interface import select, take
 from nmt.models.weights import Embeddings
 
@@ -95,11 +95,14 @@ def test_step_equals_forward_whatever_was_selected(model: Model) -> None:
             torch.testing.assert_close(logits[:, slot], expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("older", [0, 1])
-def test_rows_at_different_positions_do_not_meet(model: Model, older: int) -> None:
+@pytest.mark.parametrize("growing", [{"cpu"}, set()], ids=["growing", "of-full-length"])
+def test_rows_at_different_positions_do_not_meet(
+    model: Model, older: int, growing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A sentence that entered later stands beside one that is three tokens on, as when finished ones are replaced."""
+    monkeypatch.setattr(past, "GROWING", growing)
     words, times = targets(2, BEAM, TIME), [0, 0]
     memory = model.encode(padded(SOURCES[:2]))
     alone = [take(memory, torch.tensor([row])) for row in (0, 1)]
@@ -120,7 +123,7 @@ def joined(first: Any, second: Any) -> Any:
     if isinstance(first, Tensor):
         return torch.cat((first, second))
     items = [joined(*pair) for pair in zip(first, second, strict=True)]
-    return type(first)(*items) if hasattr(first, "_fields") else tuple(items)
+    return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nmt.models import past as module
 from nmt.models.interface import select, take
-from nmt.models.past import Past
+from nmt.models.past import Past, write
 
 BATCH, BEAM, HEADS, WIDTH = 3, 4, 2, 5
 
@@ -21,7 +21,7 @@ def written(past: Past, token: Tensor) -> Past:
     """Take a step in which each hypothesis reads a number of `token` (batch, beam) and writes it to all its entries."""
     past, entries = past.extended()
     for cache in past.cache.tensors:
-        cache[:, :, entries] = token[:, None, :, None].expand(-1, HEADS, -1, WIDTH)
+        write(cache, entries, token[:, None, :, None].expand(-1, HEADS, -1, WIDTH))
     return past
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nmt.config import TransformerConfig
 from nmt.models.attention import Mask, Pairs, attend, join_heads, split_heads
 from nmt.models.dropout import Dropout
-from nmt.models.past import Entries
+from nmt.models.past import Entries, write
 from nmt.models.positions import Rotation
 from nmt.models.weights import linear, projection
 
@@ -63,7 +63,7 @@ class SelfAttention(nn.Module):
         """Attend from `inputs` (batch, beam, dim) to all entries; write their own keys and values into `cached`."""
         queries, new = self._queries(inputs, slots.rotation)
         for cache, heads in zip(cached, new, strict=True):  # heads is (batch, head, beam, head_dim)
-            cache[:, :, slots.entries] = heads
+            write(cache, slots.entries, heads)
         mixed: Tensor = self.output(join_heads(attend(queries, cached, slots.mask, 0.0, None)))
         return mixed
 

@@ -19,13 +19,13 @@ GROWING = {"cpu"}  # devices on which a cache grows: reading a number back costs
 GROWTH = 4  # steps by which it does: more would be looked at in vain, fewer would be copied more often
 MULTIPLE = 16  # of entries, where it grows: products of a new shape take longer
 
-Entries = slice | Tensor  # of a cache, as indices: one for each hypothesis of a beam
+Entries = slice | Tensor  # of a cache, one for each hypothesis: the same ones in all rows, or (batch, beam) int64
 
 
 class Past(NamedTuple):
     """What hypotheses have read, part of a model's state."""
 
-    used: Tensor  # (batch, beam) int64, the entries that are written, the same number for all
+    used: Tensor  # (batch, beam) int64, the entries that are written, the same number for all of a row
     visible: Tensor  # (batch, beam, entry) bool, those of a hypothesis' own past
     cache: Cache  # each (batch, head, entry, head_dim)
 
@@ -41,19 +41,19 @@ class Past(NamedTuple):
     def extended(self) -> tuple[Past, Entries]:
         """Return the past with an entry more for each hypothesis, and which entries have to be written."""
         beam, room = self.visible.shape[1:]
-        entries: Entries
+        past, entries = self, None
         if self.used.device.type in GROWING:
-            past = self if int(self.used[0, 0]) + beam <= room else self._grown()
-            first = int(past.used[0, 0])
+            first = int(self.used[0, 0])
+            if first + beam > room or not (self.used == first).all():
+                past = self._grown()
+                first = int(past.used[0, 0])
             entries = slice(first, first + beam)  # which is copied faster
-        else:
-            past, entries = self, self.used[0] + torch.arange(beam, device=self.used.device)
-        visible = past.visible.clone()
-        visible[:, :, entries] = torch.eye(beam, dtype=torch.bool, device=visible.device)
-        return Past(past.used + beam, visible, past.cache), entries
+        own = past.used[:, :1] + torch.arange(beam, device=self.used.device)  # (batch, beam)
+        visible = past.visible.scatter(2, own[..., None], True)
+        return Past(past.used + beam, visible, past.cache), own if entries is None else entries
 
     def _grown(self) -> Past:
-        """Leave out what no hypothesis sees any more, and make room for some steps."""
+        """Leave out what no hypothesis sees any more, and make room for some steps, from the same entry in all rows."""
         beam = self.visible.shape[1]
         is_seen = self.visible.any(1)  # (batch, entry)
         count = int(is_seen.sum(1).max())
@@ -69,3 +69,11 @@ class Past(NamedTuple):
             return tensor.flatten(0, 2).index_select(0, rows.flatten()).view(batch, heads, room, width)
 
         return Past(torch.full_like(self.used, count), visible, self.cache.replace(picked))
+
+
+def write(cache: Tensor, entries: Entries, new: Tensor) -> None:
+    """Put keys or values of one step (batch, head, beam, width) in their entries of a cache."""
+    if isinstance(entries, slice):
+        cache[:, :, entries] = new
+    else:
+        cache.scatter_(2, entries[:, None, :, None].expand_as(new), new)
