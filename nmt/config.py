@@ -76,7 +76,8 @@ class TransformerConfig(Section):
     max_length: PositiveInt = Field(512, description="tokens; longer sources are translated in pieces")
     tie_embeddings: bool = Field(True, description="one matrix for embeddings and output, arXiv 1608.05859")
     embeddings: Vectors | None = Field(
-        None, description="word vectors to start from (word2vec, GloVe, nmt embeddings): a file, or [source, target]"
+        None,
+        description="to start from: lsa (of the training pairs), or word vectors: a file, or [source, target]",
     )
     dropout: Fraction = Field(0.1, description="of embeddings and sub-layer outputs")
     attention_dropout: Fraction = Field(0.0, description="of attention weights")
@@ -118,7 +119,8 @@ class RecurrentConfig(Section):
     layer_norm: bool = Field(False, description="normalise the output of each layer, arXiv 1607.06450")
     tie_embeddings: bool = Field(False, description="one matrix for target embeddings and output (and source)")
     embeddings: Vectors | None = Field(
-        None, description="word vectors to start from (word2vec, GloVe, nmt embeddings): a file, or [source, target]"
+        None,
+        description="to start from: lsa (of the training pairs), or word vectors: a file, or [source, target]",
     )
     max_length: PositiveInt = Field(512, description="tokens; longer sources are translated in pieces")
     dropout: Fraction = Field(0.2, description="of embeddings, between layers and before the output")

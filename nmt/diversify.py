@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nmt.config import Config, DataConfig
-from nmt.configfile import load_config, read_yaml
+from nmt.configfile import dump_config, load_config, read_yaml
 from nmt.corpus import Languages, Pair, ParallelCorpus
 from nmt.errors import DataError, OptionError, ResourceError
 from nmt.lifeline import end_with_parent
@@ -128,15 +128,15 @@ class Plan(NamedTuple):
     def _shape(self) -> dict[str, Any]:
         """Return what the recipe is not to choose from the larger corpus: no word of that is new."""
         file = self.teachers[0] / "config.yaml"
-        teacher, reasons = load_config(file), read_yaml(file)[0].get("recipe") or {}
+        teacher, reasons = dump_config(load_config(file)), read_yaml(file)[0].get("recipe") or {}
         shape = dict[str, Any]()
         for section, name in (key.split(".") for key in reasons):
             if section in ("model", "tokenizer"):
-                shape[f"{section}.{name}"] = getattr(getattr(teacher, section), name)
+                shape[f"{section}.{name}"] = teacher[section][name]
         if "tokenizer.vocab_size" in shape:
             shape["tokenizer.vocab_size"] = automatic_size(self.texts.pairs)
         if "model.dropout" in shape:
-            shape["model.dropout"] = min(round(teacher.model.dropout + MORE_DROPOUT, 2), MOST_DROPOUT)
+            shape["model.dropout"] = min(round(shape["model.dropout"] + MORE_DROPOUT, 2), MOST_DROPOUT)
         return shape
 
     def _training(

@@ -63,6 +63,7 @@ ON_GPU = (
     Size(5_000_000, 512, 6, 8, 2048, 0.1, "the base model of arXiv 1706.03762, table 3"),
     Size(EVERYTHING_ELSE, 1024, 6, 16, 4096, 0.1, "the big model of arXiv 1706.03762, table 3"),
 )
+WIDTHS = {"dim", "heads", "feed_forward"}  # which suit each other: where one is given, none is chosen
 BATCH_TOKENS = ((10_000, 1024), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
 # Where time is short a CPU makes its batches smaller until so many steps fit, down to so many tokens. Muon needs fewer,
 # and cores share a large batch better (docs/quality.md).
@@ -133,7 +134,8 @@ def hurry(config: Config, machine: Machine, pace: Pace, chosen: Container[str]) 
         return []
     passes, tokens = _affordable(config, machine, pace), config.training.batch_tokens
     if "model.dim" in chosen and config.model.dim > TINY.dim and passes < FEWEST:
-        return list(_shape(TINY, f"with {config.model.dim} there is time for {passes:.1f} passes, which are too few"))
+        smaller = _shape(TINY, f"with {config.model.dim} there is time for {passes:.1f} passes, which are too few")
+        return [choice for choice in smaller if choice.key in chosen]
     if "training.batch_tokens" not in chosen or "training.max_steps" in _given(config) or tokens == "auto":
         return []
     steps = min(passes, config.training.max_epochs or _enough(pace)) * pace.steps_per_epoch
@@ -212,9 +214,11 @@ def _tokenizer(profile: CorpusProfile) -> Iterator[Choice]:
 
 
 def _model(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator[Choice]:
-    if config.model.type == "transformer" and not config.model.model_fields_set - {"type", "dropout", "word_dropout"}:
+    if config.model.type == "transformer" and not config.model.model_fields_set & WIDTHS:
         size = _size(profile.pairs, machine)
         yield from _shape(size, size.reason)
+    if config.model.type == "transformer" and not machine.has_gpu:
+        yield Choice("model.embeddings", "lsa", "pieces of the same pairs begin near each other: sooner learnt")
 
 
 def _size(pairs: int, machine: Machine) -> Size:

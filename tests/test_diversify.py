@@ -131,23 +131,28 @@ def taught(made: Plan, teacher: dict[str, Any], reasons: Sequence[str]) -> None:
         file.write_text(f"1 {number}\teins {number}\n", encoding="utf-8")
 
 
-TEACHER = {"model": {"dim": 64, "heads": 2, "dropout": 0.15, "encoder_layers": 1}, "tokenizer": {"shared": False}}
+TEACHER: dict[str, dict[str, Any]] = {
+    "model": {"dim": 64, "heads": 2, "dropout": 0.15, "encoder_layers": 1, "embeddings": "lsa"},
+    "tokenizer": {"shared": False},
+}
 
 
 def test_the_student_has_the_shape_that_was_chosen_for_the_corpus(tmp_path: Path) -> None:
     """And more dropout; what the user has set comes last, so that it holds over that."""
     made = plan(tmp_path, ["model.dim=48"], test=write_corpus(tmp_path, 5, "test", 9))
-    chosen = ["model.dim", "model.heads", "model.dropout", "tokenizer.shared", "tokenizer.vocab_size", "training.ema"]
-    taught(made, TEACHER, chosen)
+    chosen = ["dim", "heads", "dropout", "embeddings"]
+    others = ["tokenizer.shared", "tokenizer.vocab_size", "training.ema"]
+    taught(made, TEACHER, [*(f"model.{name}" for name in chosen), *others])
     words = made.learning().words
     assert words[1:5] == [*made.texts.train, *map(str, made.written)]
     assert settings(words) == [
-        "data.hold_out_test=false", "model.dim=64", "model.heads=2", "model.dropout=0.25", "tokenizer.shared=False",
-        "tokenizer.vocab_size=1000", "data.weights=[2, 1, 1]", "model.dim=48",
+        "data.hold_out_test=false", "model.dim=64", "model.heads=2", "model.dropout=0.25", "model.embeddings=['lsa']",
+        "tokenizer.shared=False", "tokenizer.vocab_size=1000", "data.weights=[2, 1, 1]", "model.dim=48",
     ]  # fmt: skip
     assert (value(words, "--max-time"), value(words, "--seed")) == ("3000s", "9")
     assert [words[place + 1] for place, word in enumerate(words) if word == "--test"] == made.texts.test
     assert load_config(None, settings(words)).model.dim == 48
+    assert load_config(None, settings(words)).model.embeddings == ("lsa",)
 
 
 def test_options_that_are_flags_hold_as_settings_too(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("training.optimizer",),
     ("training.checkpoint", "training.signals", "training.watch"),
     ("training.world",),
-    ("training.learner", "training.heldout", "training.progress"),
+    ("training.learner", "training.heldout", "training.progress", "training.lsa"),
     ("training.sharded",),
     ("translate", "training.clock", "training.embeddings", "training.merge", "testset"),
     ("stream", "training.validation", "training.card", "training.tuning"),

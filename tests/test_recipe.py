@@ -86,12 +86,23 @@ def test_muon_where_it_was_measured_and_can_be() -> None:
         assert "training.optimizer" not in chosen(corpus(), config=load_config(None, flags=given))
 
 
+def test_embeddings_begin_with_the_pairs_where_that_was_measured() -> None:
+    assert chosen(corpus())["model.embeddings"] == "lsa"
+    assert "model.embeddings" not in chosen(corpus(), GPU)
+    for given in ({"model.type": "rnn"}, {"model.embeddings": "vectors.bin"}):
+        assert "model.embeddings" not in chosen(corpus(), config=load_config(None, flags=given))
+    assert chosen(corpus(), config=load_config(None, flags={"model.dim": 64}))["model.embeddings"] == "lsa"
+
+
 @pytest.mark.parametrize(
     ("given", "absent"),
     [
         ({"tokenizer.vocab_size": 3000}, ["tokenizer.vocab_size"]),
         ({"model.preset": "base"}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
         ({"model.dim": 64}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
+        ({"model.heads": 2}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
+        ({"model.feed_forward": 64}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
+        ({"model.encoder_layers": 2}, ["model.encoder_layers"]),
         ({"model.type": "rnn"}, ["model.dim", "model.encoder_layers", "model.heads"]),
         ({"data.test": ["a.en", "a.de"]}, ["data.hold_out_test"]),
         ({"training.patience": 3}, ["training.patience"]),
@@ -108,6 +119,16 @@ def test_what_is_set_by_hand_stays(given: dict[str, Any], absent: list[str]) -> 
             assert getattr(getattr(applied, section), name) == getattr(getattr(config, section), name)
 
 
+@pytest.mark.parametrize(
+    "given", [{"model.norm": "post"}, {"model.encoder_layers": 2, "model.decoder_layers": 2}, {"model.max_length": 90}]
+)
+def test_what_is_no_width_leaves_the_width_to_the_recipe(given: dict[str, Any]) -> None:
+    """Or one who only wants another norm would have a model three times as large."""
+    choices = chosen(corpus(), config=load_config(None, flags=given))
+    assert (choices["model.dim"], choices["model.heads"], choices["model.feed_forward"]) == (128, 4, 256)
+    assert not choices.keys() & given.keys()
+
+
 def test_every_choice_is_an_option_with_a_reason() -> None:
     for rows in (ENGLISH_GERMAN, RUSSIAN, JAPANESE):
         for pairs in (100, 29_000, 200_000, 10**7):
@@ -119,7 +140,8 @@ def test_every_choice_is_an_option_with_a_reason() -> None:
                 for choice in choices:
                     section, _, name = choice.key.partition(".")
                     value = getattr(getattr(config, section), name)
-                    assert value == pytest.approx(choice.value) if isinstance(value, float) else value == choice.value
+                    expected = (choice.value,) if isinstance(value, tuple) else choice.value
+                    assert value == (pytest.approx(expected) if isinstance(value, float) else expected)
                     assert len(choice.reason) > 8
 
 
@@ -210,8 +232,12 @@ def test_a_longer_time_is_more_steps() -> None:
 
 WIDE = {"model.dim": 256, "training.batch_tokens": 4096, "training.max_time": "1h"}
 
+SHAPE = [f"model.{name}" for name in ("dim", "encoder_layers", "decoder_layers", "heads", "feed_forward")]
 
-def hurried(pace: Pace, machine: Machine = CPU, chosen: Sequence[str] = tuple(WIDE), **given: Any) -> dict[str, Any]:
+
+def hurried(
+    pace: Pace, machine: Machine = CPU, chosen: Sequence[str] = (*SHAPE, *WIDE), **given: Any
+) -> dict[str, Any]:
     config = load_config(None, flags={**WIDE, **{f"training.{key}": value for key, value in given.items()}})
     return {choice.key: choice.value for choice in hurry(config, machine, pace, chosen)}
 
@@ -225,6 +251,7 @@ def test_a_wide_model_takes_time_for_five_passes() -> None:
     }  # fmt: skip
     assert "model.dim" not in hurried(fast)
     assert "model.dim" not in hurried(slow, chosen=["training.batch_tokens"]), "a width that is given stays"
+    assert "model.encoder_layers" not in hurried(slow, chosen=SHAPE[:1]), "and so does a number of layers"
     assert hurried(slow, GPU) == {}
 
 

@@ -1,4 +1,4 @@
-"""Embeddings that start from word vectors; it knows nothing of how the vectors are written or were learnt."""
+"""Embeddings that start from vectors, of files or of the training pairs; it knows nothing of how those are found."""
 
 from __future__ import annotations
 
@@ -7,13 +7,36 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nmt.batches import Corpus
 from nmt.errors import DataError, OptionError
-from nmt.models.weights import Embeddings
+from nmt.models.weights import Embeddings, Vocabularies
 from nmt.specs import resolve
 from nmt.tokenizer import SPACE, Tokenizer, Tokenizers
+from nmt.training.lsa import analyse, enough
+from nmt.training.world import World
 from nmt.vectors import Found, Vector, read_vectors
+
+LSA = "lsa"  # in place of a file: the latent semantic analysis of the training pairs
+PAIRS = 200_000  # at most, of which the lengths are looked at for it
+
+
+def start_from_pairs(model: nn.Module, tokenizers: Tokenizers, corpus: Corpus, seed: int, world: World) -> str:
+    """Put vectors learnt from the training pairs on the rows of all tokens that they tell something of.
+
+    The output layer has them too where it is tied to the target's embeddings. Of several processes the first one learns
+    them for all, since rounding may turn a direction round. Returns what to tell.
+    """
+    embeddings = cast(Embeddings, model.get_submodule("embeddings"))
+    tables = embeddings.source.weight, embeddings.target.weight
+    told = _learn(tables, tokenizers, corpus, seed) if world.rank == 0 else ""
+    with torch.no_grad():
+        shared = [*dict.fromkeys(tables)]
+        for table in shared if world.rank else ():
+            table.zero_()
+        world.sum(shared)
+    return told
 
 
 def start_from_vectors(model: nn.Module, tokenizers: Tokenizers, files: Sequence[str]) -> list[str]:
@@ -36,6 +59,19 @@ def start_from_vectors(model: nn.Module, tokenizers: Tokenizers, files: Sequence
             "model.tie_embeddings or tokenizer.shared to false"
         )
     return [f"embeddings: {_land(embeddings.target, tokenizers.target, target)}"]
+
+
+def _learn(tables: tuple[Tensor, Tensor], tokenizers: Tokenizers, corpus: Corpus, seed: int) -> str:
+    sizes = Vocabularies(tokenizers.source.size, tokenizers.target.size, tokenizers.shared)
+    rows = np.linspace(0, len(corpus) - 1, min(len(corpus), PAIRS)).astype(np.int64)
+    rows = rows[enough(*corpus.lengths(rows))]
+    found = analyse(*corpus.take(rows), sizes, tables[0].shape[1], seed)
+    with torch.no_grad():
+        for table, vectors in zip(tables, found, strict=True):
+            known = vectors.any(1)  # the others keep their initial values, whose expected length is 1 too
+            table[known] = vectors[known].to(table)
+    pieces = sum(int(vectors.any(1).sum()) for vectors in (found[:1] if sizes.is_shared else found))
+    return f"embeddings: {pieces:,} pieces begin near those of the same pairs, of which {len(rows):,} were read"
 
 
 def _land(table: nn.Embedding, tokenizer: Tokenizer, name: str) -> str:

@@ -19,7 +19,7 @@ from nmt.mixture import Mixture, mix
 from nmt.models import Model, build
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint, heldout, pace
-from nmt.training.embeddings import start_from_vectors
+from nmt.training.embeddings import LSA, start_from_vectors
 from nmt.training.heldout import HeldOut, Split, hold_out
 from nmt.training.progress import Progress
 from nmt.training.trainer import Parts
@@ -171,7 +171,7 @@ def _initialise(model: Model, tokenizers: Tokenizers, request: Request, progress
     if started is not None:
         model.load_state_dict(checkpoint.load_model(started, torch.device("cpu")).model.state_dict())
         progress.say(f"starting from the weights of {started}")
-    for told in start_from_vectors(model, tokenizers, files) if files else ():
+    for told in start_from_vectors(model, tokenizers, files) if files and files != (LSA,) else ():
         progress.say(told)
 
 

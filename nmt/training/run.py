@@ -22,6 +22,7 @@ from nmt.shortlist import Shortlist, enough, learn
 from nmt.training import checkpoint
 from nmt.training.average import mean
 from nmt.training.card import CARD, score_sets, write_card
+from nmt.training.embeddings import LSA, start_from_pairs
 from nmt.training.prepare import Request, prepare, settled
 from nmt.training.progress import Progress, duration
 from nmt.training.signals import Interrupt
@@ -80,6 +81,8 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt, world: Wo
         if "max_steps" in request.config.training.model_fields_set:  # now, whoever chose it when the run began
             parts = parts._replace(adapts=False)
     config, on = parts.config, parts.compute
+    if config.model.embeddings == (LSA,) and not checkpoint.latest(run, lambda warning: None):
+        progress.say(start_from_pairs(parts.model, parts.tokenizers, parts.corpus, config.training.seed, world))
     vocabulary = " and ".join(str(tokenizer.size) for tokenizer in dict.fromkeys(parts.tokenizers))
     workers = f"{world.size} processes, each with " if world.size > 1 else ""
     progress.say(
