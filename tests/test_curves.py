@@ -175,7 +175,7 @@ def test_following_shows_what_is_new_until_the_run_is_finished(
 
     def train() -> None:
         for size in range(3, len(records) + 1):
-            time.sleep(0.15)
+            time.sleep(1.0)  # longer than a picture takes on a slow machine
             write(folder / "runs" / "b", records[:size], is_finished=size == len(records))
 
     trainer = threading.Thread(target=train)
