@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3  # ids of every tokenizer of this project
 BLOCK = 65_536  # pairs, at least, that are sorted by length and cut into batches together
 CHUNK = 256  # pairs side by side on the disk, which stay together on their way into a block where there are very many
 WHOLE = 2**24  # pairs whose whole order is drawn, 64 MiB; of more, that of the chunks
+LOOKED_AT = 200_000  # pairs, of which as many are taken as there is time to learn from
 BATCH_COST = 0.15  # what a batch costs beside its cells, in full batches: more makes fewer batches and more padding
 
 
@@ -56,6 +57,16 @@ class Corpus(Protocol):
     def take(self, indices: Index, *, seed: int | None = None) -> tuple[Ragged, Ragged]:
         """Return the pairs at the indices; with a seed their segmentation is drawn with it."""
         ...
+
+
+def spread(corpus: Corpus, cost: Callable[[Index, Index], Index], most: int) -> tuple[Ragged, Ragged]:
+    """Return pairs that stand evenly spread over the corpus, as many as cost about `most` together, or one.
+
+    `cost` of the lengths of both sides, (pairs,) each, says what each pair costs.
+    """
+    rows = np.linspace(0, len(corpus) - 1, min(len(corpus), LOOKED_AT)).astype(np.int64)
+    every = max(1, -(-int(cost(*corpus.lengths(rows)).sum()) // most))
+    return corpus.take(rows[::every])
 
 
 def pad(sequences: Ragged | Sequence[ArrayLike], *, bos: bool = False, eos: bool = False) -> Padded:

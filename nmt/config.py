@@ -77,7 +77,7 @@ class TransformerConfig(Section):
     tie_embeddings: bool = Field(True, description="one matrix for embeddings and output, arXiv 1608.05859")
     embeddings: Vectors | None = Field(
         None,
-        description="to start from: lsa (of the training pairs), or word vectors: a file, or [source, target]",
+        description="begin as lsa (of the pairs), or as word vectors (word2vec, GloVe): a file, or [source, target]",
     )
     dropout: Fraction = Field(0.1, description="of embeddings and sub-layer outputs")
     attention_dropout: Fraction = Field(0.0, description="of attention weights")
@@ -120,7 +120,7 @@ class RecurrentConfig(Section):
     tie_embeddings: bool = Field(False, description="one matrix for target embeddings and output (and source)")
     embeddings: Vectors | None = Field(
         None,
-        description="to start from: lsa (of the training pairs), or word vectors: a file, or [source, target]",
+        description="begin as lsa (of the pairs), or as word vectors (word2vec, GloVe): a file, or [source, target]",
     )
     max_length: PositiveInt = Field(512, description="tokens; longer sources are translated in pieces")
     dropout: Fraction = Field(0.2, description="of embeddings, between layers and before the output")

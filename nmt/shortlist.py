@@ -24,7 +24,7 @@ LIKELY = 10  # target tokens kept for each source token
 FREQUENT = 256  # target tokens that may stand in any translation
 MULTIPLE = 256  # of ids that a batch is given: products of a new shape take longer
 ROUNDS = 4  # of expectation maximisation
-LINKS = 4_000_000  # that are learnt from at most, each of a source and a target token of one pair: two seconds' work
+LINKS = 4_000_000  # that `learn` should be given at most, each of two tokens of one pair: two seconds' work
 
 
 class Shortlist(NamedTuple):
@@ -68,12 +68,6 @@ class Shorteners:
         pairs = zip(self._members, model.members, strict=True)
         found = [shortener.shorten(member, source, prefixes) for shortener, member in pairs]
         return Ensemble([member for member, _ in found]), found[0][1]
-
-
-def enough(source_lengths: Index, target_lengths: Index) -> Index:
-    """Return the numbers of as many pairs, evenly spread, as `learn` should be given of those with these lengths."""
-    every = max(1, -(-int((source_lengths * target_lengths).sum()) // LINKS))
-    return np.arange(0, len(source_lengths), every)
 
 
 def learn(source: Ragged, target: Ragged, source_size: int, target_size: int) -> Shortlist:

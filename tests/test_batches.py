@@ -3,6 +3,7 @@ import itertools
 import json
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from corpora import multi30k
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.batches import BOS, EOS, PAD, Batch, Position, blocks, collate, epoch_batches, pack, pad, shares
+from nmt import batches
+from nmt.batches import BOS, EOS, PAD, Batch, Position, blocks, collate, epoch_batches, pack, pad, shares, spread
 from nmt.config import TokenizerConfig
 from nmt.ragged import Index, Ragged
 from nmt.tokenizer import Tokenizers
@@ -48,8 +50,37 @@ def members(batch: Batch) -> list[int]:
     return (batch.source.ids[:, 0] - 4).tolist()
 
 
+def rows(side: Ragged) -> list[int]:
+    """Return which pairs of Numbers the sequences are of."""
+    return [int(sequence[0]) - 4 for sequence in side.sequences()]
+
+
 def same(first: Batch, second: Batch) -> bool:
     return torch.equal(first.source.ids, second.source.ids) and torch.equal(first.target.ids, second.target.ids)
+
+
+# ---- a part of a corpus ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cost", [np.add, np.multiply])
+def test_of_many_pairs_some_are_read_evenly_spread(cost: Callable[[Index, Index], Index]) -> None:
+    corpus = Numbers(3_000)
+    whole = int(cost(*corpus.lengths(np.arange(3_000))).sum())
+    source, target = spread(corpus, cost, -(-whole // 4))
+    assert rows(source) == rows(target) == [*range(0, 3_000, 4)]
+    assert int(cost(source.lengths, target.lengths).sum()) == pytest.approx(whole / 4, rel=0.1)
+    assert rows(spread(corpus, cost, whole)[0]) == [*range(3_000)]
+    assert rows(spread(corpus, cost, whole - 1)[0]) == [*range(0, 3_000, 2)]
+
+
+def test_a_limit_below_one_pair_reads_one_pair_and_none_of_none() -> None:
+    assert rows(spread(Numbers(2), np.add, 1)[0]) == [0]
+    assert rows(spread(Numbers(0), np.add, 1)[0]) == []
+
+
+def test_of_very_many_pairs_not_even_all_lengths_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "LOOKED_AT", 11)
+    assert rows(spread(Numbers(1_001), np.add, 10**9)[0]) == [*range(0, 1_001, 100)]
 
 
 # ---- padding --------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from nmt.ragged import Index, Ragged
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint, lsa
 from nmt.training.embeddings import start_from_pairs
-from nmt.training.lsa import analyse, enough
+from nmt.training.lsa import analyse
 from nmt.training.world import Alone
 
 VOCAB = 60
@@ -98,13 +98,6 @@ def test_fewer_pairs_than_numbers(pairs: int) -> None:
     assert vectors.shape == (VOCAB, WIDTH)
     assert vectors.isfinite().all()
     assert not vectors[:, pairs:].any()
-
-
-def test_as_many_pairs_as_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lsa, "TOKENS", 100)
-    source, target = np.full(50, 3), np.full(50, 2)
-    assert enough(source[:20], target[:20]).tolist() == [*range(20)]
-    assert enough(source, target).tolist() == [*range(0, 50, 3)]
 
 
 # ---- a model ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from nmt.models import build
 from nmt.models.weights import with_output
 from nmt.ragged import Ragged
 from nmt.search import Hypothesis, Requests, search
-from nmt.shortlist import LIKELY, Shortener, Shortlist, enough, learn
+from nmt.shortlist import LIKELY, Shortener, Shortlist, learn
 
 torch.set_num_threads(1)
 
@@ -48,8 +48,7 @@ def substituted(count: int, seed: int = 1, words: Sequence[int] = WORDS) -> list
 
 def learnt(pairs: Sequence[Pair]) -> Shortlist:
     source, target = (Ragged.of([pair[side] for pair in pairs]) for side in (0, 1))
-    rows = enough(source.lengths, target.lengths)
-    return learn(source.take(rows), target.take(rows), SOURCE_SIZE, TARGET_SIZE)
+    return learn(source, target, SOURCE_SIZE, TARGET_SIZE)
 
 
 def first(words: Shortlist) -> dict[int, int]:
@@ -135,32 +134,6 @@ def test_where_there_is_nothing_to_learn_only_the_first_ids_are_sure(pairs: list
     words = learnt(pairs)
     assert (words.likely == EOS).all()
     assert words.of(torch.tensor([5]))[: EOS + 1].tolist() == [*range(EOS + 1)]
-
-
-def test_of_many_pairs_some_are_looked_at_evenly_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one half of the corpus has other words than the other: reading its beginning alone would miss them."""
-    half = len(WORDS) // 2
-    pairs = [*substituted(1500, 1, WORDS[:half]), *substituted(1500, 2, WORDS[half:])]
-    links = sum(len(source) * len(target) for source, target in pairs)
-    read = list[int]()
-    whole = shortlist._links
-
-    def counted(source: Ragged, target: Ragged) -> Any:
-        read.append(int((source.lengths * target.lengths).sum()))
-        return whole(source, target)
-
-    monkeypatch.setattr(shortlist, "_links", counted)
-    monkeypatch.setattr(shortlist, "LINKS", -(-links // 4))
-    assert first(learnt(pairs)) == TRANSLATION
-    assert read == [pytest.approx(links / 4, rel=0.1)]
-    monkeypatch.setattr(shortlist, "LINKS", links)
-    assert first(learnt(pairs)) == TRANSLATION
-    assert read[1:] == [links]
-
-
-def test_a_limit_below_one_pair_reads_one_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shortlist, "LINKS", 1)
-    assert learnt([([5], [20]), ([6, 7], [21, 22])]).likely[5, 0] == 20
 
 
 def test_the_same_pairs_give_the_same_words() -> None:

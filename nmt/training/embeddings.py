@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nmt.batches import Corpus
+from nmt.batches import Corpus, spread
 from nmt.errors import DataError, OptionError
 from nmt.models.weights import Embeddings, Vocabularies
 from nmt.specs import resolve
 from nmt.tokenizer import SPACE, Tokenizer, Tokenizers
-from nmt.training.lsa import analyse, enough
+from nmt.training.lsa import TOKENS, analyse
 from nmt.training.world import World
 from nmt.vectors import Found, Vector, read_vectors
 
 LSA = "lsa"  # in place of a file: the latent semantic analysis of the training pairs
-PAIRS = 200_000  # at most, of which the lengths are looked at for it
 
 
 def start_from_pairs(model: nn.Module, tokenizers: Tokenizers, corpus: Corpus, seed: int, world: World) -> str:
@@ -63,15 +62,15 @@ def start_from_vectors(model: nn.Module, tokenizers: Tokenizers, files: Sequence
 
 def _learn(tables: tuple[Tensor, Tensor], tokenizers: Tokenizers, corpus: Corpus, seed: int) -> str:
     sizes = Vocabularies(tokenizers.source.size, tokenizers.target.size, tokenizers.shared)
-    rows = np.linspace(0, len(corpus) - 1, min(len(corpus), PAIRS)).astype(np.int64)
-    rows = rows[enough(*corpus.lengths(rows))]
-    found = analyse(*corpus.take(rows), sizes, tables[0].shape[1], seed)
+    source, target = spread(corpus, np.add, TOKENS)
+    found = analyse(source, target, sizes, tables[0].shape[1], seed)
     with torch.no_grad():
         for table, vectors in zip(tables, found, strict=True):
             known = vectors.any(1)  # the others keep their initial values, whose expected length is 1 too
             table[known] = vectors[known].to(table)
+    read = len(source.lengths)
     pieces = sum(int(vectors.any(1).sum()) for vectors in (found[:1] if sizes.is_shared else found))
-    return f"embeddings: {pieces:,} pieces begin near those of the same pairs, of which {len(rows):,} were read"
+    return f"embeddings: {pieces:,} pieces begin near those of the same pairs, of which {read:,} were read"
 
 
 def _land(table: nn.Embedding, tokenizer: Tokenizer, name: str) -> str:

@@ -11,18 +11,12 @@ import torch
 from torch import Tensor
 
 from nmt.models.weights import Vocabularies
-from nmt.ragged import Index, Ragged
+from nmt.ragged import Ragged
 
-TOKENS = 2_000_000  # of both sides that are looked at, at most: some seconds' work
+TOKENS = 2_000_000  # of both sides that `analyse` should be given at most: some seconds' work
 ROUNDS = 2  # of iteration towards the largest singular vectors
 NOTHING = 1e-9  # nats: of a token that is as frequent in a pair as everywhere, but for rounding
 SPARE = 16  # directions more than are wanted, with which the wanted ones are found sooner
-
-
-def enough(source_lengths: Index, target_lengths: Index) -> Index:
-    """Return the numbers of as many pairs, evenly spread, as `analyse` should be given of those with these lengths."""
-    every = max(1, -(-int((source_lengths + target_lengths).sum()) // TOKENS))
-    return np.arange(0, len(source_lengths), every)
 
 
 def analyse(source: Ragged, target: Ragged, sizes: Vocabularies, width: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nmt.batches import spread
 from nmt.config import Config
 from nmt.configfile import dump_config
 from nmt.errors import OptionError
 from nmt.frozen import freeze
 from nmt.lock import locked
 from nmt.ranks import rank
-from nmt.shortlist import Shortlist, enough, learn
+from nmt.shortlist import LINKS, Shortlist, learn
 from nmt.training import checkpoint
 from nmt.training.average import mean
 from nmt.training.card import CARD, score_sets, write_card
@@ -33,7 +34,6 @@ from nmt.training.world import World, join
 from nmt.translate import Translator
 
 LAST_SECONDS = 3.0  # of max_time are kept for curves.png and the end of the process
-SHORTLIST_PAIRS = 200_000  # of the corpus, from which likely words are learnt
 BEAM = 3.0  # times as long as a validation, which is greedy, takes the search for the best
 LIMITS = ("max_steps", "max_epochs", "max_time", "patience")
 # What may differ from the config found in a run folder without making it another run.
@@ -141,11 +141,9 @@ def _tune(
 
 
 def _shortlist(parts: Parts) -> Shortlist:
-    """Learn which target tokens are likely from pairs spread evenly over the corpus."""
-    rows = np.linspace(0, len(parts.corpus) - 1, min(len(parts.corpus), SHORTLIST_PAIRS)).astype(np.int64)
-    rows = rows[enough(*parts.corpus.lengths(rows))]
+    """Learn which target tokens are likely."""
     source, target = parts.tokenizers
-    return learn(*parts.corpus.take(rows), source.size, target.size)
+    return learn(*spread(parts.corpus, np.multiply, LINKS), source.size, target.size)
 
 
 # ---- the same command again -----------------------------------------------------------------------------------
