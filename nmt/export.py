@@ -41,7 +41,7 @@ def export_ctranslate2(saved: Loaded, folder: Path, quantization: str, *, force:
     """
     config = saved.config.model
     if find_spec("ctranslate2") is None:
-        raise OptionError("--to ctranslate2: the package is missing; pip install 'nmt[ctranslate2]'")
+        raise OptionError("--to ctranslate2: the package is missing; pip install ctranslate2")
     if config.type != "transformer":
         raise OptionError("--to ctranslate2: the engine knows no recurrent model; export a transformer")
     if config.positions == "rotary":

@@ -44,7 +44,7 @@ class Vectors(NamedTuple):
 def check_gensim() -> None:
     """Raise OptionError where gensim is missing."""
     if find_spec("gensim") is None:
-        raise OptionError("the package gensim is missing; pip install 'nmt[embeddings]'")
+        raise OptionError("the package gensim is missing; pip install gensim")
 
 
 def train(blocks: Iterable[list[str]], tokenizer: Tokenizer, options: Word2vec) -> Vectors:

@@ -403,14 +403,37 @@ TRAIN = ("embeddings", "train", "text.en", "text.de", "--tokenizer", "tokenizer.
 
 
 def learn(*options: str) -> int:
-    pytest.importorskip("gensim", reason="gensim is not installed; pip install 'nmt[embeddings]'")
+    pytest.importorskip("gensim", reason="gensim is not installed; pip install gensim")
     return run_command([*TRAIN, "--min-count", "3", *options])
+
+
+@pytest.mark.parametrize(
+    ("config", "width"), [("model: {dim: 24}", 24), ("model: {type: rnn, embedding: 12, dim: 20}", 12)]
+)
+@pytest.mark.parametrize("tokenizer", [".", "tokenizer.model"])
+def test_vectors_are_as_wide_as_the_embeddings_of_the_run(
+    config: str, width: int, tokenizer: str, texts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gensim", reason="gensim is not installed; pip install gensim")
+    (texts / "config.yaml").write_text(config)
+    assert run_command(["embeddings", "train", "text.en", "--tokenizer", tokenizer, "-o", "v.txt"]) == 0
+    assert (texts / "v.txt").read_text(encoding="utf-8").split("\n", 1)[0].split()[1] == str(width)
+    assert capsys.readouterr().err.endswith(f", {width} wide\n")
+
+
+def test_of_two_tokenizers_one_has_to_be_named(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gensim", reason="gensim is not installed; pip install gensim")
+    (texts / "tokenizer.model").rename(texts / "source.model")
+    assert run_command(["embeddings", "train", "text.en", "--tokenizer", ".", "-o", "v.txt"]) == 2
+    advice = "has two tokenizers; name ./source.model or ./target.model"
+    assert capsys.readouterr().err == f"nmt embeddings train: error: .: {advice}\n"
+    assert run_command(["embeddings", "train", "text.en", "--tokenizer", "source.model", "-o", "v.txt"]) == 0
 
 
 def test_without_gensim_it_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(word2vec, "find_spec", lambda name: None)
     assert run_command([*TRAIN, "-o", "vectors.txt"]) == 2
-    missing = "the package gensim is missing; pip install 'nmt[embeddings]'"
+    missing = "the package gensim is missing; pip install gensim"
     assert capsys.readouterr().err == f"nmt embeddings train: error: {missing}\n"
 
 
@@ -419,7 +442,8 @@ def test_learnt_vectors_are_read_by_us_and_by_gensim(texts: Path, capsys: pytest
     assert learn("-o", "vectors.txt") == learn("-o", "vectors.bin") == 0
     told = capsys.readouterr().err.splitlines()[0]
     match = re.fullmatch(
-        r"nmt embeddings train: vectors.txt: vectors of (\d+) of [\d,]+ pieces, from 30 lines of \d+ pieces", told
+        r"nmt embeddings train: vectors.txt: vectors of (\d+) of [\d,]+ pieces, from 30 lines of \d+ pieces, 8 wide",
+        told,
     )
     assert match
     tokenizer = Tokenizer.load(texts / "tokenizer.model")

@@ -34,7 +34,10 @@ Texts = Annotated[list[str], typer.Argument(metavar="TEXT ...", help="Texts, gzi
 Model = Annotated[Path, typer.Option("--tokenizer", metavar="MODEL", help="A run folder, or a tokenizer's file.")]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="vectors.txt, .vec (text) or .bin.")]
 Method = Annotated[Literal["skip-gram", "cbow"], typer.Option("--method", help="Of word2vec.")]
-Dim = Annotated[int, typer.Option(min=1, help="Width of the vectors, as that of the model's embeddings.")]
+Dim = Annotated[
+    int | None,
+    typer.Option(min=1, help="Width of the vectors.  [default: as the embeddings of the tokenizer's run, or 256]"),
+]
 Window = Annotated[int, typer.Option(min=1, help="Pieces before and after that belong together.")]
 Negative = Annotated[int, typer.Option(min=1, help="Pieces drawn at random for each one that is there.")]
 MinCount = Annotated[int, typer.Option(min=1, help="Rarer pieces get no vector.")]
@@ -50,7 +53,7 @@ def train(
     tokenizer: Model,
     output: Output,
     method: Method = "skip-gram",
-    dim: Dim = 256,
+    dim: Dim = None,
     window: Window = 5,
     negative: Negative = 5,
     min_count: MinCount = 5,
@@ -73,16 +76,28 @@ def train(
     word2vec.check_gensim()
     pieces = load(tokenizer)
     files = {text: resolve(text) for text in texts}
+    width = dim or _width(tokenizer if tokenizer.is_dir() else tokenizer.parent)
     options = word2vec.Word2vec(
-        method == "skip-gram", dim, window, negative, min_count, epochs, threads or os.cpu_count() or 1, seed
+        method == "skip-gram", width, window, negative, min_count, epochs, threads or os.cpu_count() or 1, seed
     )
     with open_output(output, files.values(), force=force) as writer:
         found = word2vec.train(_blocks(files, TextOptions(encoding, bad_utf8)), pieces, options)
         word2vec.write(found, writer, is_binary=output.suffix == ".bin")
     shared.speaker("embeddings train")(
         f"{output}: vectors of {len(found.pieces):,} of {pieces.size:,} pieces, "
-        f"from {found.lines:,} lines of {found.tokens:,} pieces"
+        f"from {found.lines:,} lines of {found.tokens:,} pieces, {width} wide"
     )
+
+
+def _width(run: Path) -> int:
+    """Return how wide the embeddings of a run are; 256 where the folder is none."""
+    from nmt.configfile import load_config
+
+    file = run / "config.yaml"
+    if not file.exists():
+        return 256
+    model = load_config(file).model
+    return model.embedding if model.type == "rnn" else model.dim
 
 
 def _blocks(files: dict[str, Path], options: TextOptions) -> Iterator[list[str]]:

@@ -80,8 +80,11 @@ def decode(model: Model, files: Files = None, output: Output = None, ids: Ids = 
 
 def load(model: Path) -> Tokenizer:
     """Return the tokenizer of a file, or of a folder that has one for both languages."""
+    from nmt.errors import OptionError
     from nmt.tokenizer import Tokenizer
 
+    if (model / "source.model").exists():
+        raise OptionError(f"{model}: has two tokenizers; name {model}/source.model or {model}/target.model")
     return Tokenizer.load(model / "tokenizer.model" if model.is_dir() else model)
 
 

@@ -28,7 +28,10 @@ Preset = Annotated[
     typer.Option(help="Shape of the model."),
 ]
 
-Run = Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN", help="The run folder.")]
+Run = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="RUN", help="The run folder.  [default: runs/NAME, as config or corpus]"),
+]
 Valid = Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Validation corpus, once per file.")]
 Test = Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Test corpus, once per file.")]
 SourceLang = Annotated[str | None, typer.Option(metavar="CODE", help="Language of the source.")]
@@ -52,14 +55,21 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option("--from", metavar="MODEL", help="Start from another model's weights.")
     ] = None,
-    batch_tokens: Annotated[str | None, typer.Option(metavar="N|auto", help="Ceiling on rows x longest side.")] = None,
+    batch_tokens: Annotated[
+        str | None, typer.Option(metavar="N|auto", help="In a batch: pairs times the tokens of its longest side.")
+    ] = None,
     max_steps: Annotated[str | None, typer.Option(metavar="N", help="Optimizer steps.")] = None,
     max_epochs: Annotated[str | None, typer.Option(metavar="N", help="Passes over the corpus.")] = None,
-    max_time: Annotated[str | None, typer.Option(metavar="TIME", help="Of the whole command: 90s, 45m, 6h.")] = None,
-    patience: Annotated[str | None, typer.Option(metavar="N", help="Validations without a better score.")] = None,
+    max_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Of all runs of this command: 90s, 45m, 6h.")
+    ] = None,
+    patience: Annotated[
+        str | None, typer.Option(metavar="N", help="Validations without a better score before the end; 0: never.")
+    ] = None,
     device: Device = None,
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="auto: fp32 on CPU, bf16 on GPU.")
+        Literal["auto", "fp32", "bf16", "fp16"] | None,
+        typer.Option(help="auto: fp32 on CPU, bf16 on GPU; a recipe chooses."),
     ] = None,
     threads: Threads = None,
     seed: Annotated[str | None, typer.Option(metavar="N", help="Of weights, order, dropout.")] = None,
