@@ -48,6 +48,7 @@ class Statistics:
     identical: int = 0  # pairs with the same text on both sides
     dropped: dict[str, Dropped] = field(default_factory=dict)  # by reason
     notes: list[str] = field(default_factory=list)  # other things the user should know
+    corpora: int = 1  # that were read one after the other
 
     @property
     def kept(self) -> int:
@@ -61,10 +62,11 @@ class Statistics:
 
     def messages(self) -> list[str]:
         """Return one line for each thing the user should know, each to be shown once."""
-        drops = [
-            f"{first.file}: dropped {pairs} of {self.read} pairs: {reason} (first: line {first.line})"
-            for reason, (pairs, first) in self.dropped.items()
-        ]
+        drops = []
+        for reason, (pairs, first) in self.dropped.items():
+            told = f"dropped {pairs} of {self.read} pairs: {reason}"
+            one = f"{first.file}: {told} (first: line {first.line})"
+            drops.append(one if self.corpora == 1 else f"{told} (first: {first.file}, line {first.line})")
         share = self.identical / max(1, self.kept)
         same = [f"source and target are identical in {share:.0%} of lines"] if share > 0.5 else []
         return [*self.notes, *drops, *same]
@@ -96,6 +98,11 @@ class ParallelCorpus:
         """Return the name of each corpus: of two aligned files the first."""
         return [part.name for part in self._parts]
 
+    @property
+    def tagged(self) -> frozenset[int]:
+        """Return the numbers in `names` of the corpora whose sources get a tag: somebody wrote them for training."""
+        return frozenset(number for number, tag in enumerate(self._config.tags) if tag)
+
     def __iter__(self) -> Iterator[Pair]:
         """Yield every usable pair; raises DataError for bad bytes, unequal sides, and at the end if there was none."""
         return (pair for _, pair in self.placed())
@@ -120,7 +127,7 @@ class ParallelCorpus:
 
     def _judged(self) -> Iterator[tuple[int, Place, Pair]]:
         """Yield the usable pairs, and count the others."""
-        statistics, usable = Statistics(), bytearray()
+        statistics, usable = Statistics(corpora=len(self._parts)), bytearray()
         warnings = Warnings(statistics.notes.append)
         cleaner = Cleaner(self._usual) if self._is_cleaned else None
         for number, part in enumerate(self._parts):

@@ -21,6 +21,7 @@ from nmt.lifeline import end_with_parent
 from nmt.recipe import BUDGET_CPU
 from nmt.sealed import replace_file
 from nmt.text import clean
+from nmt.tokenizer import Tokenizers
 from nmt.training.heldout import FEWEST_WITH_TEST, hold_out
 from nmt.training.signals import Interrupt, Interrupted
 from nmt.vocabulary import automatic_size
@@ -133,8 +134,9 @@ class Plan(NamedTuple):
         for section, name in (key.split(".") for key in reasons):
             if section in ("model", "tokenizer"):
                 shape[f"{section}.{name}"] = teacher[section][name]
-        if "tokenizer.vocab_size" in shape:
-            shape["tokenizer.vocab_size"] = automatic_size(self.texts.pairs)
+        size = automatic_size(self.texts.pairs)
+        if "tokenizer.vocab_size" in shape and all(each.size == size for each in Tokenizers.load(self.teachers[0])):
+            shape["tokenizer.vocab_size"] = size  # else the text decides, as it did for the teacher
         if "model.dropout" in shape:
             shape["model.dropout"] = min(round(shape["model.dropout"] + MORE_DROPOUT, 2), MOST_DROPOUT)
         return shape
@@ -175,7 +177,8 @@ def write_texts(data: DataConfig, seed: int, folder: Path, say: Say) -> Texts:
     if spoken.source == spoken.target or not all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in spoken):
         advice = "name two by letters, digits, - and _ with --source-lang and --target-lang"
         raise OptionError(f"languages {spoken.source} and {spoken.target}: name files here; {advice}")
-    has_test = not data.test and corpus.statistics().kept >= FEWEST_WITH_TEST
+    wants_test = data.hold_out_test or "hold_out_test" not in data.model_fields_set
+    has_test = wants_test and not data.test and corpus.statistics().kept >= FEWEST_WITH_TEST
     split = hold_out(corpus, seed, has_valid=not data.valid, has_test=has_test)
     for message in (*corpus.statistics().messages(), *split.notes):
         say(message)

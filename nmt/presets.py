@@ -9,7 +9,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "type": "transformer", "dim": 128, "encoder_layers": 4, "decoder_layers": 4, "heads": 4, "feed_forward": 256,
         "dropout": 0.3,
     },  # arXiv 2105.14462
-    "small": {"type": "transformer"},
+    "small": {
+        "type": "transformer", "dim": 256, "encoder_layers": 3, "decoder_layers": 3, "heads": 4, "feed_forward": 1024,
+    },
     "base": {
         "type": "transformer", "dim": 512, "encoder_layers": 6, "decoder_layers": 6, "heads": 8, "feed_forward": 2048,
     },  # arXiv 1706.03762 table 3

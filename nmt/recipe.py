@@ -164,15 +164,18 @@ def apply(config: Config, choices: Sequence[Choice]) -> Config:
 def recall(config: Config, chosen: Config) -> Config:
     """Return the config of a run that was `chosen` before, changed by what `config` is given now.
 
-    With a longer time it is trained for as many steps more, if their number is not given.
+    With more passes, or else a longer time, it is trained for as many steps more, if their number is not given; should
+    there be no time for all of them, the clock ends the plan.
     """
-    before, now = dump_config(chosen), config.model_dump(mode="json", exclude_unset=True)
-    if now.get("model", {}).get("type", chosen.model.type) != chosen.model.type:
+    before, given = dump_config(chosen), config.model_dump(mode="json", exclude_unset=True)
+    if given.get("model", {}).get("type", chosen.model.type) != chosen.model.type:
         before.pop("model")
-    tree = {name: {**before.get(name, {}), **now.get(name, {})} for name in {**before, **now}}
-    old, new = chosen.training.max_time, config.training.max_time
-    if old and new and new > old and "max_steps" not in config.training.model_fields_set:
-        tree["training"]["max_steps"] = round(chosen.training.max_steps * new / old)
+    tree = {name: {**before.get(name, {}), **given.get(name, {})} for name in {**before, **given}}
+    old, new = chosen.training, config.training
+    limits = (old.max_epochs, new.max_epochs), (old.max_time, new.max_time)
+    more = next((now / then for then, now in limits if then and now and now > then), 1)
+    if more > 1 and "max_steps" not in new.model_fields_set:
+        tree["training"]["max_steps"] = round(old.max_steps * more)
     return build_config(tree)
 
 

@@ -77,7 +77,7 @@ def _part(spec: str, wanted: Wanted, options: TextOptions, *, streaming: bool) -
         raise DataError(f"{spec}: is no regular file; a corpus is read more than once: write it to a file first")
     file = TextFile(spec, path, options)
     if kind == "tsv":
-        return TsvFile(file, wanted, is_reversed=_is_reversed(_in_name(spec), wanted.languages))
+        return TsvFile(file, wanted, is_reversed=_is_reversed(named_languages(spec), wanted.languages))
     return JsonFile(file, wanted) if kind == "json" else file
 
 
@@ -100,7 +100,7 @@ def _told(specs: Sequence[str]) -> Iterator[Languages]:
         if "{lang}" in spec:
             continue
         if _kind(spec) != "plain":
-            told = _in_name(spec)
+            told = named_languages(spec)
         elif plain:
             told = Languages(language_of(plain.pop()), language_of(spec))
         else:
@@ -110,8 +110,8 @@ def _told(specs: Sequence[str]) -> Iterator[Languages]:
             yield told
 
 
-def _in_name(spec: str) -> Languages:
-    """Return the languages in the name of one corpus: x.de-en.tsv, or the configuration de-en of a hub data set."""
+def named_languages(spec: str) -> Languages:
+    """Return the languages that a corpus tells by its name, x.de-en.tsv, or by its configuration on the hub, de-en."""
     name = parse(spec)["config"] if _kind(spec) == "hub" else Path(_named(spec)[0]).name
     pair = next(filter(None, map(TWO_LANGUAGES.fullmatch, name.split("."))), None)
     return Languages(pair[1], pair[2]) if pair else Languages("", "")

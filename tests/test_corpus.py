@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,8 @@ def test_every_pass_over_several_corpora_gives_the_same():
     assert [place.line for place, _ in second] == [*range(2, len(PAIRS) + 2), 1, 4]
     assert [number for number, _ in found.numbered()] == [0] * len(PAIRS) + [1, 1]
     assert found.statistics().read == len(PAIRS) + 5
+    (message,) = found.statistics().messages()
+    assert re.fullmatch(r"dropped 3 of \d+ pairs: empty side \(first: .*, line \d\)", message), "it is not one file's"
 
 
 def test_blank_line_on_one_side_leaves_the_others_aligned():  # A50; other tools shift all that follows

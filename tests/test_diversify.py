@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +73,12 @@ def test_pairs_that_are_given_are_held_out_as_they_are(tmp_path: Path) -> None:
     assert lines(found.train) == [*dict.fromkeys(lines(corpus))]
 
 
+def test_a_test_set_is_held_out_unless_it_is_not_wanted(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path, 12_000)
+    assert texts(tmp_path / "a", corpus, hold_out_test=True).test
+    assert texts(tmp_path / "b", corpus, hold_out_test=False).test == []
+
+
 def test_cleaning_can_be_left_out_and_other_formats_do(tmp_path: Path) -> None:
     rows = [f"eins {number}\tone {number}" for number in range(40)]
     (tmp_path / "pairs.tsv").write_text("\n".join([*rows, *rows]) + "\n", encoding="utf-8")
@@ -131,14 +138,23 @@ def taught(made: Plan, teacher: dict[str, Any], reasons: Sequence[str]) -> None:
         file.write_text(f"1 {number}\teins {number}\n", encoding="utf-8")
 
 
+def has_pieces(monkeypatch: pytest.MonkeyPatch, *sizes: int) -> None:
+    """Let a teacher have tokenizers of some sizes."""
+    found = [SimpleNamespace(size=size) for size in sizes]
+    monkeypatch.setattr(diversify.Tokenizers, "load", lambda folder: found)
+
+
 TEACHER: dict[str, dict[str, Any]] = {
     "model": {"dim": 64, "heads": 2, "dropout": 0.15, "encoder_layers": 1, "embeddings": "lsa"},
     "tokenizer": {"shared": False},
 }
 
 
-def test_the_student_has_the_shape_that_was_chosen_for_the_corpus(tmp_path: Path) -> None:
+def test_the_student_has_the_shape_that_was_chosen_for_the_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And more dropout; what the user has set comes last, so that it holds over that."""
+    has_pieces(monkeypatch, 1000, 1000)
     made = plan(tmp_path, ["model.dim=48"], test=write_corpus(tmp_path, 5, "test", 9))
     chosen = ["dim", "heads", "dropout", "embeddings"]
     others = ["tokenizer.shared", "tokenizer.vocab_size", "training.ema"]
@@ -153,6 +169,17 @@ def test_the_student_has_the_shape_that_was_chosen_for_the_corpus(tmp_path: Path
     assert [words[place + 1] for place, word in enumerate(words) if word == "--test"] == made.texts.test
     assert load_config(None, settings(words)).model.dim == 48
     assert load_config(None, settings(words)).model.embeddings == ("lsa",)
+
+
+@pytest.mark.parametrize("sizes", [(700, 700), (1000, 700), (1100, 1100)])
+def test_what_the_text_did_not_give_the_teacher_is_not_asked_of_it(
+    sizes: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A size that is given has to be reached, and an automatic one is as many pieces as the text has."""
+    has_pieces(monkeypatch, *sizes)
+    made = plan(tmp_path)
+    taught(made, {"tokenizer": {"vocab_size": "auto"}}, ["tokenizer.vocab_size"])
+    assert "tokenizer.vocab_size=auto" in settings(made.learning().words)
 
 
 def test_options_that_are_flags_hold_as_settings_too(tmp_path: Path) -> None:

@@ -50,6 +50,24 @@ def test_the_held_out_pairs_are_those_of_the_seed(tmp_path: Path) -> None:
     assert hold_out(whole, 8).valid != expected
 
 
+def test_nothing_is_held_out_of_synthetic_pairs(tmp_path: Path) -> None:
+    """Of those that have a tag; and how many there are says nothing of how many to hold out."""
+    real, synthetic = distinct(5000), [(f"written {n}", f"geschrieben {n}") for n in range(8000)]
+    files = []
+    for name, pairs in (("bt", synthetic), ("real", real)):
+        (tmp_path / f"{name}.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in pairs), encoding="utf-8")
+        files.append(str(tmp_path / f"{name}.tsv"))
+    split = hold_out(ParallelCorpus(files, DataConfig(tags=["<bt>", ""])), 7, has_test=True)
+    alone = hold_out(ParallelCorpus(files[1:], DataConfig()), 7, has_test=True)
+    assert (split.valid, split.test) == (alone.valid, alone.test)
+    assert list(split.training) == [*synthetic, *alone.training]
+    few = hold_out(ParallelCorpus(files, DataConfig(tags=["", ""])), 7, has_test=True)
+    assert any(pair in set(synthetic) for pair in few.test), "without a tag none of them is known"
+    none = hold_out(ParallelCorpus(files[:1], DataConfig(tags=["<bt>"])), 7, has_test=True)
+    assert (none.valid, none.test) == ([], [])
+    assert none.notes == ["no test pairs are held out of 0, fewer than 5,000; give a test corpus"]
+
+
 def test_pairs_that_share_a_side_are_left_out_too(tmp_path: Path) -> None:
     """Every tenth pair has, in another case and between other spaces, the source or the target of the one before."""
     pairs = distinct(6000)

@@ -99,6 +99,7 @@ def test_embeddings_begin_with_the_pairs_where_that_was_measured() -> None:
     [
         ({"tokenizer.vocab_size": 3000}, ["tokenizer.vocab_size"]),
         ({"model.preset": "base"}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
+        ({"model.preset": "small"}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
         ({"model.dim": 64}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
         ({"model.heads": 2}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
         ({"model.feed_forward": 64}, ["model.dim", "model.encoder_layers", "model.heads", "model.feed_forward"]),
@@ -217,6 +218,14 @@ def test_all_that_is_scheduled_is_known() -> None:
         given = config.training.model_fields_set - {name}
         training = config.training.model_construct(given, **config.training.model_dump())
         assert not is_scheduled(config.model_copy(update={"training": training})), name
+
+
+def test_more_passes_are_more_steps() -> None:
+    config = load_config(None, flags={"training.recipe": "auto", "training.max_epochs": 3})
+    before = apply(config, schedule(config, CPU, PACE))
+    more = load_config(None, flags={"training.recipe": "auto", "training.max_epochs": 6, "training.max_time": "9h"})
+    assert recall(more, before).training.max_steps == 2 * before.training.max_steps
+    assert recall(config, before) == before
 
 
 def test_a_longer_time_is_more_steps() -> None:

@@ -159,6 +159,7 @@ WRONG = [
     (["-o", "x", "none.txt"], 3, "none.txt: no such file"),
     (["-o", "x", "/dev/null"], 3, "/dev/null: is no regular file; a text is read more than once"),
     (["-o", "x", "text.de"], 2, "text.de: is de, which the model translates into, from en; give a model from de"),
+    (["-o", "bt.en-de.tsv"], 2, "-o bt.en-de.tsv: its columns are de and en, in that order; name it bt.de-en.tsv"),
     (["-o", "x", "-m", "none"], 4, "-m none: no such folder"),
     (["-o", "x", "--round-trip", "none", "--min-chrf", "1"], 4, "--round-trip none: no such folder"),
 ]
@@ -409,6 +410,11 @@ def test_what_cannot_be_distilled_is_said_in_one_line(terminal: Terminal, here: 
             "text.de, text.en: the source (en)",
         ),
         (["distill", "-m", "models/one", "text.en", "-o", "x"], 2, "text.en: text files come in pairs"),
+        (
+            distil("-o", "kd.de-en.tsv"),
+            2,
+            "-o kd.de-en.tsv: its columns are en and de, in that order; name it kd.en-de.tsv",
+        ),
         (["distill", "-m", "models/one", "blank.tsv", "-o", "x"], 3, "blank.tsv: no usable pairs"),
         (
             ["distill", "-m", "models/one", "text.en", "text.de", "-o", "text.en"],
@@ -421,6 +427,25 @@ def test_what_cannot_be_distilled_is_said_in_one_line(terminal: Terminal, here: 
         assert done.error.startswith(f"nmt distill: error: {message}")
         assert (done.code, done.out, done.error.count("\n")) == (code, "", 1)
     assert not (here / "x").exists()
+
+
+def test_a_corpus_is_read_as_the_settings_say(terminal: Terminal, here: Path, models: Path) -> None:
+    """Whether or not the teacher's languages are known, and whether by a flag or a setting."""
+    config = tiny_config()
+    data = config.data.model_copy(update={"source_lang": "", "target_lang": ""})
+    search = SearchConfig(**SHORT)
+    write_run(here / "unknown", config.model_copy(update={"data": data, "search": search}), seed=1)
+    lines = [f"caf\xe9 {number}\tKaffee {number}\n" for number in (1, 2, 2)]
+    (here / "pairs.tsv").write_bytes("".join(lines).encode("latin-1"))
+    words = ["distill", "-m", "unknown", "pairs.tsv", *CPU]
+    terminal.nmt(*words, "-o", "a.tsv", "--set", "data.encoding=latin-1", folder=here).ok()
+    terminal.nmt(*words, "-o", "b.tsv", "--encoding", "latin-1", "--set", "data.clean=true", folder=here).ok()
+    assert [source for source, _ in rows(here / "a.tsv")] == ["caf\xe9 1", "caf\xe9 2", "caf\xe9 2"]
+    assert [source for source, _ in rows(here / "b.tsv")] == ["caf\xe9 1", "caf\xe9 2"]
+    done = terminal.nmt(*words, "-o", "c.tsv", folder=here)
+    assert (done.code, "pairs.tsv:1: invalid UTF-8" in done.error) == (3, True)
+    done = terminal.nmt(*words, "-o", "d.tsv", "--bad-utf8", "drop", folder=here)
+    assert (done.code, "no usable pairs" in done.error) == (3, True)
 
 
 def test_a_tsv_and_a_pattern_are_corpora_too(terminal: Terminal, here: Path) -> None:

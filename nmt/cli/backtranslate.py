@@ -80,7 +80,8 @@ def backtranslate(
 
     data = load_config(shared.run_of(path) / "config.yaml").data
     files = [_text(name, data, TextOptions(encoding, bad_utf8)) for name in texts]
-    common.check_place(output, [file.path for file in files], force=force)
+    written = data.target_lang, data.source_lang
+    common.check_place(output, [file.path for file in files], written, force=force)
     shared.load_torch()
     from nmt.synthetic import BackTranslation, Limits, Mono, Plan
     from nmt.translate import Translator

@@ -9,7 +9,6 @@ import typer
 
 from nmt.cli import options as shared
 from nmt.cli import synthetic as common
-from nmt.cli.train import BadUtf8
 from nmt.cli.translate import Beam, Penalty, Size, filled, search_options
 from nmt.errors import OptionError
 
@@ -24,6 +23,10 @@ Teachers = Annotated[
     list[str], typer.Option("--model", "-m", metavar="TEACHER", help="The teacher; again for each of an ensemble.")
 ]
 BestOf = Annotated[int, typer.Option(min=1, help="Of so many hypotheses take the one most like the reference.")]
+OfCorpus = Annotated[str | None, typer.Option(metavar="NAME", help="Of the text files.  [default: utf-8]")]
+BadUtf8 = Annotated[
+    Literal["error", "replace", "drop"] | None, typer.Option(help="What undecodable bytes do.  [default: error]")
+]
 Measure = Annotated[Literal["bleu", "chrf"], typer.Option("--metric", help="Of a sentence, for --best-of.")]
 
 say = shared.speaker("distill")
@@ -43,8 +46,8 @@ def distill(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="data.KEY=VALUE", help="How the corpus is read.")
     ] = None,
-    encoding: shared.Encoding = "utf-8",
-    bad_utf8: BadUtf8 = "error",
+    encoding: OfCorpus = None,
+    bad_utf8: BadUtf8 = None,
     device: shared.Device = "auto",
     precision: shared.Precision = "auto",
     threads: shared.Threads = 0,
@@ -59,18 +62,18 @@ def distill(
         checked_tokenizer(data.target_lang)
     how = {"data.encoding": encoding, "data.bad_utf8": bad_utf8}
     spoken = {"data.source_lang": data.source_lang, "data.target_lang": data.target_lang}
-    given = [f"{key}={value}" for key, value in spoken.items()]  # before the user's, which hold over them
+    given = [f"{key}={value}" for key, value in spoken.items() if value]  # before the user's, which hold over them
 
     from nmt.configfile import load_config
 
     read = load_config(None, [*given, *(settings or ())], how).data
-    common.check_place(output, files, force=force)
+    common.check_place(output, files, (read.source_lang, read.target_lang), force=force)
     shared.load_torch()
     from nmt.corpus import ParallelCorpus
     from nmt.synthetic import Distillation, Plan
     from nmt.translate import Translator
 
-    pairs = ParallelCorpus(corpus, read)
+    pairs = ParallelCorpus(corpus, read, is_cleaned=read.clean)
     for message in pairs.statistics().messages():
         say(f"warning: {message}")
     teacher = Translator.load(paths, device=device, precision=precision, threads=threads, fork=True)

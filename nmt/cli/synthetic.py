@@ -61,10 +61,18 @@ def task(command: str, models: Sequence[Path | None], search: SearchConfig) -> d
     return {"command": command, "models": digests, "search": options}
 
 
-def check_place(output: Path, inputs: Sequence[Path], *, force: bool) -> None:
-    """Refuse an output that cannot be written before anything of weight is done."""
-    from nmt.partial import check
+def check_place(output: Path, inputs: Sequence[Path], written: tuple[str, str], *, force: bool) -> None:
+    """Refuse an output that cannot be written, or would be read the wrong way round, before anything of weight is done.
 
+    `written` are the languages of its columns.
+    """
+    from nmt.errors import OptionError
+    from nmt.partial import check
+    from nmt.specs import named_languages
+
+    if written[0] != written[1] and (told := named_languages(str(output))) == written[::-1]:
+        right = output.name.replace("-".join(told), "-".join(written)).replace("_".join(told), "_".join(written))
+        raise OptionError(f"-o {output}: its columns are {written[0]} and {written[1]}, in that order; name it {right}")
     check(output, inputs, force=force)
 
 

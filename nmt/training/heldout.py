@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -96,16 +97,18 @@ def hold_out(
 ) -> Split:
     """Split 2 % of the pairs (at most 1,000) off for validation, and as many for a test; the same ones for a seed.
 
-    Pairs that share a side with a held-out one are left out of training, too, unless they are more than a tenth of all;
-    without `is_strict` they stay.
+    Of corpora with a tag, which are synthetic, none are held out. Pairs that share a side with a held-out one are left
+    out of training, too, unless they are more than a tenth of all; without `is_strict` they stay.
     """
     count, notes = corpus.statistics().kept, list[str]()
-    if has_test and count < FEWEST_WITH_TEST:
-        notes.append(f"no test pairs are held out of {count:,}, fewer than {FEWEST_WITH_TEST:,}; give a test corpus")
+    places = _places(corpus, count)
+    if has_test and len(places) < FEWEST_WITH_TEST:
+        few = f"{len(places):,}, fewer than {FEWEST_WITH_TEST:,}"
+        notes.append(f"no test pairs are held out of {few}; give a test corpus")
         has_test = False
-    if count < FEWEST or not (has_valid or has_test):
+    if len(places) < FEWEST or not (has_valid or has_test):
         return Split(HeldOut(corpus), [], [], notes)
-    drawn = _draw(count, random.Random(seed), has_valid=has_valid, has_test=has_test)
+    drawn = _draw(places, random.Random(seed), has_valid=has_valid, has_test=has_test)
     pairs = {number: pair for number, pair in enumerate(corpus) if number in drawn.all}
     test_places = _apart(drawn, pairs)
     held = {number: pair for number, pair in pairs.items() if number in drawn.valid or number in test_places}
@@ -114,10 +117,18 @@ def hold_out(
     return Split(HeldOut(corpus, _staying(marks, notes)), valid, test, notes)
 
 
-def _draw(count: int, chance: random.Random, *, has_valid: bool, has_test: bool) -> _Drawn:
-    size = min(MOST, count // SHARE)
-    valid = frozenset(chance.sample(range(count), size)) if has_valid else frozenset[int]()
-    drawn = chance.sample(range(count), DRAWN * size) if has_test else []
+def _places(corpus: ParallelCorpus, count: int) -> Sequence[int]:
+    """Return the numbers of the pairs that are no synthetic ones."""
+    tagged = corpus.tagged
+    if not tagged:
+        return range(count)
+    return array("q", (number for number, (part, _) in enumerate(corpus.numbered()) if part not in tagged))
+
+
+def _draw(places: Sequence[int], chance: random.Random, *, has_valid: bool, has_test: bool) -> _Drawn:
+    size = min(MOST, len(places) // SHARE)
+    valid = frozenset(chance.sample(places, size)) if has_valid else frozenset[int]()
+    drawn = chance.sample(places, DRAWN * size) if has_test else []
     test = [number for number in drawn if number not in valid]
     return _Drawn(valid, test, size, valid.union(test))
 
