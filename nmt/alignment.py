@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
@@ -21,14 +21,30 @@ def copy_unknown(ids: Sequence[int], pieces: Sequence[str], attended: Sequence[s
 
 
 def word_numbers(surfaces: Sequence[str]) -> list[int]:
-    """Return for each piece of sentencepiece, or for each word or row of words, the number of its first word."""
+    """Return for each piece of sentencepiece, or for each word or row of words, the number of its first word.
+
+    A space of its own is the beginning of the next word, or the end of the last one.
+    """
     numbers, number = list[int](), 0
     is_pieces = any(surface.startswith(SPACE) for surface in surfaces)
     for place, surface in enumerate(surfaces):
-        number += is_pieces and place > 0 and surface.startswith(SPACE)
+        is_end = surface == SPACE and place == len(surfaces) - 1
+        begins = surface.startswith(SPACE) and place > 0 and surfaces[place - 1] != SPACE
+        number += is_pieces and begins and not is_end
         numbers.append(number)
         number += 0 if is_pieces else len(surface.split())
     return numbers
+
+
+def typed_words(pieces: Sequence[str], words: Iterable[Sequence[str]]) -> list[int]:
+    """Return for each piece of a text the number of the word, as it was typed, that it is of.
+
+    `words` are the pieces of each typed word by itself: of an accent in it sentencepiece may make another word.
+    """
+    numbers = word_numbers(pieces)
+    numbered = enumerate(map(word_numbers, words))
+    origins = [word for word, own in numbered for _ in range(own[-1] + 1 if own else 0)]
+    return [origins[number] for number in numbers] if numbers and numbers[-1] < len(origins) else list(numbers)
 
 
 def attended(attention: Tensor | None) -> list[int]:

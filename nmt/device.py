@@ -63,12 +63,17 @@ def compute(device: str = "auto", precision: str = "auto", threads: int = 0) -> 
         _use_fast_fp32_products()
         _keep_freed_memory()
     if precision == "auto":
-        precision = "bf16" if chosen.type == "cuda" else "fp32"
+        precision = "bf16" if chosen.type == "cuda" and _gpu_has_bf16(chosen) else "fp32"
     if precision == "fp16" and chosen.type == "cpu":
         raise OptionError("--precision fp16: for GPUs only; use bf16 or fp32 on a CPU")
     if precision == "bf16" and chosen.type == "cpu" and not has_bf16():
         precision = "fp32"  # emulated bf16 is several times slower and no better
     return Compute(chosen, PRECISIONS.get(precision, torch.float32))
+
+
+def _gpu_has_bf16(device: torch.device) -> bool:
+    with torch.cuda.device(device):  # older GPUs emulate it, as older CPUs do
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _best_device() -> str:

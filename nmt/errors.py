@@ -11,6 +11,12 @@ A message is one line, `<where>: <what>; <what to do>`, where *where* is `file:l
 """
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory did not suffice; torch says it by a class on GPUs, on CPUs by words."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
 class NmtError(Exception):
     """Base of all errors whose text is shown to the user as it stands, without a traceback."""
 

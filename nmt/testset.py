@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,10 +23,10 @@ class Task(NamedTuple):
     note: str = ""  # what the user should know of the choice of the set
 
 
-def read_task(lines: Path, references: Sequence[Path]) -> Task:
-    """Read a task from files with one line per sentence, gzipped or not; `-` is stdin."""
+def read_task(lines: Path, references: Sequence[Path], say: Callable[[str], None]) -> Task:
+    """Read a task from files with one line per sentence, gzipped or not; `-` is stdin. What is no UTF-8 is told."""
     names = [str(path) for path in (lines, *references)]
-    texts = [_read(path) for path in names]
+    texts = [read_scored(path, say) for path in names]
     check_counts(dict(zip(names, texts, strict=True)))
     return Task(names[0], texts[0], texts[1:], _language(references[0]))
 
@@ -53,16 +53,22 @@ def model_language(config: DataConfig) -> str:
     return languages((*config.train, *config.test), config).target
 
 
-def _read(path: str) -> list[str]:
+def read_scored(path: str, say: Callable[[str], None]) -> list[str]:
+    """Return the lines of a file, or of stdin for `-`; a warning is said where bytes are no UTF-8."""
     from nmt.corpus import read_lines
-    from nmt.text import AS_UTF8, read_blocks, standard_input
+    from nmt.text import AS_UTF8, Warnings, read_blocks, standard_input
 
+    warnings = Warnings(lambda text: say(f"warning: {text}"))
     if path != "-":
-        return read_lines(path)
-    return [line for block in read_blocks(standard_input(), "stdin", AS_UTF8) for line in block]
+        lines = read_lines(path, AS_UTF8, warnings)
+    else:
+        lines = [line for block in read_blocks(standard_input(), "stdin", AS_UTF8, warnings) for line in block]
+    warnings.finish()
+    return lines
 
 
 def _language(reference: Path) -> str:
     """Return the end of a file's name where it can be a language: zh of ref.A.zh.gz."""
-    suffix = Path(reference.name.removesuffix(".gz")).suffix.removeprefix(".")
-    return suffix if suffix.isalpha() else ""
+    from nmt.specs import language_of
+
+    return language_of(reference.name)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nmt.alignment import attended, copy_unknown, word_numbers, words_of
+from nmt.alignment import attended, copy_unknown, typed_words, word_numbers, words_of
 from nmt.batches import UNK, Padded, pack, pad
 from nmt.config import Config, DataConfig, SearchConfig
 from nmt.consensus import decide, drawing
 from nmt.device import Compute, compute
-from nmt.errors import ModelError, OptionError, ResourceError
+from nmt.errors import ModelError, OptionError, ResourceError, is_out_of_memory
 from nmt.frozen import freeze
 from nmt.models.ensemble import together
 from nmt.models.interface import Seq2Seq
@@ -232,9 +232,11 @@ class Translator:
         )
         try:
             return search(model, source, options, requests=requests)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             if len(batch) == 1:
-                raise ResourceError("out of memory on one sentence; lower --beam-size or use --device cpu") from error
+                raise ResourceError("out of memory on one sentence; lower --beam-size, or change --device") from error
         half = len(batch) // 2
         return [
             *self._search_batch(batch[:half], sources[:half], options, alignments),
@@ -253,8 +255,9 @@ class Translator:
             text = self.tokenizers.target.decode([hypothesis.ids])[0]
         pairs: Pairs = ()
         if alignments and places and surfaces:
-            source_words, target_words = word_numbers(surfaces), word_numbers(shown)
-            aligned = zip((source_words[place] for place in places), target_words, strict=True)
+            words = map(self.tokenizers.source.pieces, self.tokenizers.source.encode(sentence.text.split()))
+            source_words = word_numbers(surfaces) if self._has_words else typed_words(surfaces, words)
+            aligned = zip((source_words[place] for place in places), word_numbers(shown), strict=True)
             pairs = tuple(sorted(set(aligned)))
         return Output(clean(text).strip(), hypothesis.score, hypothesis.log_probability, tuple(pieces), pairs)
 

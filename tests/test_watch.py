@@ -101,7 +101,7 @@ def test_a_silent_one_is_given_up(watches: list[Watching]) -> None:
 def test_where_a_connection_broke_less_silence_tells(watches: list[Watching]) -> None:
     watches[2].end()
     before = time.monotonic()
-    assert watches[0].cause().startswith("rank 2 on ")
+    assert watches[0].cause("").startswith("rank 2 on ")
     assert time.monotonic() - before < 0.9
     assert not watches[0].left
 
@@ -109,7 +109,7 @@ def test_where_a_connection_broke_less_silence_tells(watches: list[Watching]) ->
 def test_what_the_first_to_fail_says_is_the_cause(watches: list[Watching]) -> None:
     watches[1].fail("corpus.txt: is gone")
     watches[2].fail("something else, later")
-    assert watches[0].cause().endswith(": corpus.txt: is gone")
+    assert watches[0].cause("").endswith(": corpus.txt: is gone")
     assert wait_for(watches[0]).startswith("rank 1 on ")
     assert not watches[1].left  # it leaves by itself
 

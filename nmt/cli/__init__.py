@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -28,7 +29,7 @@ from nmt.cli.info import info
 from nmt.cli.tokenizer import app as tokenizer
 from nmt.cli.train import train
 from nmt.cli.translate import translate
-from nmt.errors import NmtError
+from nmt.errors import NmtError, is_out_of_memory
 from nmt.ranks import rank
 from nmt.training.signals import Interrupted
 
@@ -81,6 +82,8 @@ RESOURCE_ERRORS = (
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error becomes one line on stderr."""
+    if sys.stderr is None:  # closed: what is printed there would go to stdout, among the translations
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
     words = list(arguments) if " ".join(arguments) not in ("", *GROUPS) else [*arguments, "--help"]
     try:
         result = app(args=words, prog_name="nmt", standalone_mode=False)
@@ -131,13 +134,14 @@ def _report(name: str, error: Exception) -> int:
         code, text = error.exit_code, str(error)
     elif isinstance(error, typer.TyperException):
         code, text = 2, _usage(error.format_message(), name)
-    elif isinstance(error, MemoryError):
-        code, text = 5, "out of memory; lower --batch-tokens"
+    elif is_out_of_memory(error):
+        code, text = 5, "out of memory; lower --batch-tokens, or take a smaller model"
     elif isinstance(error, OSError) and error.errno in RESOURCE_ERRORS:
         code, text = 5, f"{error.filename or 'output'}: {error.strerror}; free the resource and run it again"
     else:
         code, text = 1, f"{type(error).__name__}: {error}; a bug in nmt: NMT_DEBUG=1 shows where, please report it"
-    print(_numbered(f"{name}: error: ", " ".join(text.split()), code), file=sys.stderr)
+    with suppress(OSError):  # nobody can be told
+        print(_numbered(f"{name}: error: ", " ".join(text.split()), code), file=sys.stderr)
     return code
 
 

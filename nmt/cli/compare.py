@@ -13,7 +13,7 @@ from nmt.cli import options as shared
 from nmt.cli.pages import opened, write_page
 from nmt.errors import DataError, ModelError, OptionError
 from nmt.evaluate import check_counts, checked_tokenizer, tokenized_lines
-from nmt.testset import Task, model_language, own_task, read_task
+from nmt.testset import Task, model_language, own_task, read_scored, read_task
 
 if TYPE_CHECKING:
     from nmt.config import DataConfig
@@ -89,11 +89,9 @@ def _data(path: Path) -> DataConfig:
 
 
 def _lines(name: str) -> list[str]:
-    from nmt.corpus import read_lines
-
     if not Path(name).exists():
         raise DataError(f"{name}: no such file or folder; name a run folder or a file of translations")
-    lines = read_lines(name)
+    lines = read_scored(name, say)
     if (count := tokenized_lines(lines)) > len(lines) / 10:
         say(f"warning: {name}: {count:,} of {len(lines):,} lines look tokenised (`@@ `, `▁` or ` .`); detokenise it")
     return lines
@@ -111,7 +109,7 @@ def _task(source: Path | None, references: Sequence[Path], models: Mapping[str, 
     if not (references or models):
         raise OptionError("--reference: needed where no model names a test set; add it, and --source if there is one")
     if references:
-        task = read_task(source or references[0], references)._replace(name=str(source or references[0]))
+        task = read_task(source or references[0], references, say)._replace(name=str(source or references[0]))
         lines, language = task.lines if source else [], next(iter(spoken.values()), "")
         return task._replace(lines=lines, target_lang=language or task.target_lang)
     first, data = next(iter(models.items()))

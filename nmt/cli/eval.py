@@ -15,7 +15,7 @@ from nmt.cli.pages import opened, write_page
 from nmt.cli.translate import Size
 from nmt.errors import OptionError
 from nmt.evaluate import METRICS, Metric, Score, check_counts, checked_tokenizer, score, tokenized_lines
-from nmt.testset import Task, model_language, own_task, read_task
+from nmt.testset import Task, model_language, own_task, read_scored, read_task
 
 if TYPE_CHECKING:
     from nmt.config import SearchConfig
@@ -116,6 +116,7 @@ def eval_(
     }
     widths = _widths(beams, report)
     task = _given(source, hypothesis, reference or [], is_reported=report is not None)
+    _check_places(output, report, [*filter(None, (source, hypothesis)), *(reference or [])], force=force)
     if task and hypothesis:
         _refuse(
             {"-m": model, "--beams": beams or None, "-o": output, "-b": beam_size, "--length-penalty": length_penalty}
@@ -153,7 +154,7 @@ def _given(
         raise OptionError("--source and --hypothesis: a model translates the one, the other is translated; give one")
     first = hypothesis or source
     if first and references:
-        return read_task(first, references)
+        return read_task(first, references, say)
     if first:
         raise OptionError(
             f"{'--hypothesis' if hypothesis else '--source'} {first}: nothing to compare with; add --reference"
@@ -161,6 +162,16 @@ def _given(
     if references:
         raise OptionError("--reference: nothing to compare with it; add --hypothesis, or --source to translate")
     return None
+
+
+def _check_places(output: Path | None, report: Path | None, inputs: Sequence[Path], *, force: bool) -> None:
+    """Refuse to write over what is read, what is there, or each other, before anything is translated."""
+    from nmt.output import check_output
+
+    if output and report and output.resolve() == report.resolve():
+        raise OptionError(f"-o {output}: is the page of --report, too; name another file")
+    for path in filter(None, (output, report)):
+        check_output(path, inputs, force=force)
 
 
 def _refuse(options: Mapping[str, object]) -> None:
@@ -203,15 +214,14 @@ def _score_file(judge: Judge, task: Task, source: Path | None, report: Path | No
     if not report:
         _show(judge.scores(task, task.lines), judge.format)
         return
-    from nmt.corpus import read_lines
     from nmt.inspect.report import Background, System
 
     judge.check(task)
-    sources = read_lines(source) if source else []
+    sources = read_scored(str(source), say) if source else []
     if source:
         check_counts({task.name: task.lines, str(source): sources})
     named = Task(str(source or "its reference"), sources, task.references, task.target_lang)
-    with opened(report, filter(None, (task.name, source)), force=force) as page:
+    with opened(report, force=force) as page:
         system = System(Path(task.name).name, task.lines)
         _show_report(judge.report(named, system, Background()), page, judge.format)
 

@@ -50,8 +50,14 @@ def speaker(command: str, *, quiet: bool = False) -> Callable[[str], None]:
     """Return what says a line on stderr in the name of a command, or nothing if it is to be quiet."""
 
     def say(text: str) -> None:
-        if not quiet:
+        if quiet:
+            return
+        try:
             print(f"nmt {command}: {text}", file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full disk takes no word; what the command is for goes on
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
 
     return say
 

@@ -121,6 +121,8 @@ def translate(
     with _as_filter(), _open(ends, workers, how, say) as through:
         on = {"device": device, "precision": precision, "threads": threads, "shortlist": shortlist}
         translator = _load(paths, rerank, on)
+        if alignments:
+            _check_attention(translator, paths[0])
         from nmt.stream import Job, TextOptions
 
         search = filled(search, translator, batch_tokens)
@@ -138,6 +140,13 @@ def _load(paths: Sequence[Path], rerank: str | None, options: Mapping[str, Any])
     return Translator.load(paths, rerank=rerank, fork=True, **options)
 
 
+def _check_attention(translator: Translator, path: Path) -> None:
+    from nmt.inspect.attention import heads
+
+    if not heads(translator):
+        raise ModelError(f"--alignments: {path} has no attention to tell them from; leave them out")
+
+
 def search_options(path: Path, flags: Mapping[str, object], rerank: str | None = None) -> SearchConfig:
     """Return the search options of the model's run, changed by the flags that were given, once they go together."""
     from nmt.configfile import load_config
@@ -151,6 +160,10 @@ def search_options(path: Path, flags: Mapping[str, object], rerank: str | None =
     if flags.get("candidates") and search.mbr == "none":
         what = f"--candidates {flags['candidates']}: is how many translations --mbr chooses from"
         raise OptionError(f"{what}; add --mbr chrf, or give --n-best in its place")
+    drawn = next((name for name in ("top_k", "top_p", "temperature") if flags.get(name) is not None), None)
+    if drawn and not search.sample and search.mbr == "none":
+        what = f"--{drawn.replace('_', '-')} {flags[drawn]}: is for drawing"
+        raise OptionError(f"{what}; add --sample, or --mbr chrf, or leave it out")
     if rerank is None and flags.get("rerank_weight") is not None:
         raise OptionError(f"--rerank-weight {flags['rerank_weight']}: weighs the model of --rerank; name one, too")
     if rerank is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.config import TransformerConfig
+
+GROWING = threading.Lock()  # of any table
 
 
 class Rotation(NamedTuple):
@@ -57,8 +60,12 @@ class Sinusoids(Positions):
         self.grow(length)
 
     def grow(self, length: int) -> None:
-        """Compute the rows for `length` positions where they are not there yet."""
-        if length > self.table.shape[0]:
+        """Compute the rows for `length` positions where they are not there yet; workers that share a model may ask."""
+        if length <= self.table.shape[0]:
+            return
+        with GROWING:
+            if length <= self.table.shape[0]:
+                return
             if self.table.is_cuda:
                 self.outgrown.append(self.table)
             rates = torch.tensor(self.rates, dtype=torch.float64)

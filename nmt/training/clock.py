@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
+from statistics import median
 from typing import NamedTuple
 
 from torch import Tensor
 
 from nmt.training.learner import Outcome
+
+SPANS = 9  # of steps, whose median is the pace: a machine that was busy, or asleep, is fast again
 
 
 class Measured(NamedTuple):
@@ -25,6 +29,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._all_steps = self._all_pairs = 0
+        self._paces = deque[float](maxlen=SPANS)
         self.restart()
 
     def restart(self) -> None:
@@ -60,8 +65,14 @@ class Clock:
         norm = math.nan if self._norm is None else float(self._norm)
         return Measured(loss, norm, self._tokens / seconds, seconds / max(self._steps, 1))
 
+    @property
+    def pace(self) -> float:
+        """Return the seconds a step takes, the median of the last spans that were read: a pause is in one of them."""
+        return median(self._paces)
+
     def read(self) -> Measured:
         """Return the means of the present span and begin the next."""
         measured = self.peek()
+        self._paces.append(measured.seconds_per_step)
         self.restart()
         return measured

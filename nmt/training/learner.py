@@ -14,7 +14,7 @@ from torch import Tensor
 from nmt.batches import Batch, Padded, shares
 from nmt.config import TrainingConfig
 from nmt.device import Compute
-from nmt.errors import ResourceError
+from nmt.errors import ResourceError, is_out_of_memory
 from nmt.graphs import is_recorded
 from nmt.models import Model
 from nmt.models.dropout import drawing
@@ -232,8 +232,3 @@ def _fill(model: Model, weights: Mapping[str, Tensor]) -> None:
 
 def _bytes(text: str) -> Tensor:
     return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Say whether an error means that memory did not suffice."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -18,10 +18,11 @@ from nmt.config import Config
 from nmt.configfile import dump_config
 from nmt.errors import ModelError, OptionError
 from nmt.sealed import Content
-from nmt.training import checkpoint
+from nmt.training import checkpoint, heldout
 from nmt.training.average import mean
 
-LOOSE = ("embeddings", "dropout", "attention_dropout", "activation_dropout")  # options that leave no trace in a model
+# Options that leave no trace in a model.
+LOOSE = ("embeddings", "dropout", "attention_dropout", "activation_dropout", "word_dropout")
 
 
 def last_checkpoints(run: Path, count: int) -> list[Path]:
@@ -36,7 +37,7 @@ def last_checkpoints(run: Path, count: int) -> list[Path]:
 
 
 def merge(models: Sequence[Path], output: Path, *, force: bool = False) -> None:
-    """Write a finished run of the mean weights of runs or checkpoints; config and shortlist are those of the first.
+    """Write a finished run of the mean weights of runs or checkpoints; all else is that of the first.
 
     Raises ModelError for models of another shape or with other tokenizers than the first, OptionError where `output`
     is in the way.
@@ -50,7 +51,7 @@ def merge(models: Sequence[Path], output: Path, *, force: bool = False) -> None:
     run = checkpoint.run_folder(models[0])
     files: dict[str, Content] = {checkpoint.CONFIG: sealed.read_file(run / checkpoint.CONFIG)}
     files |= loaded.tokenizers.files()
-    files |= {checkpoint.WEIGHTS: format_tensors(mean(weights))} | _shortlist(run)
+    files |= {checkpoint.WEIGHTS: format_tensors(mean(weights))} | _shortlist(run) | _held_out(run, configs[0])
     sealed.write_folder(output.resolve(), files)
 
 
@@ -73,6 +74,13 @@ def _check_shape(path: Path, config: Config, first: Path, expected: Config) -> N
             raise ModelError(
                 f"{path}: model.{name} is {own.get(name)}, and {other.get(name)} in {first}; give models of one shape"
             )
+
+
+def _held_out(run: Path, config: Config) -> dict[str, Content]:
+    """Return the files of pairs that a run held out: `nmt eval` scores them."""
+    parts: tuple[heldout.Part, ...] = ("valid", "test")
+    paths = [path for part in parts for path in heldout.paths(run, part, config.data) if path.exists()]
+    return {path.name: sealed.read_file(path) for path in paths}
 
 
 def _shortlist(run: Path) -> dict[str, Content]:

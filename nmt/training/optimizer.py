@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.config import TrainingConfig
+from nmt.errors import OptionError
 from nmt.training.muon import Muon
 from nmt.workers import Workers
 
@@ -25,6 +26,8 @@ def build_optimizer(model: nn.Module, config: TrainingConfig, workers: Workers) 
         {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
     ]
     if config.optimizer == "muon":
+        if workers.on.dtype == torch.float16:  # its gradients are scaled, and nothing but AdamW's would be scaled back
+            raise OptionError("training.optimizer: muon is for bf16 and fp32; set --precision bf16, or adamw")
         return Muon(groups, inner, config, workers)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     betas = (config.beta1, config.beta2)

@@ -17,6 +17,7 @@ from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import ModelError, OptionError
 from nmt.mixture import Mixture, mix
 from nmt.models import Model, build
+from nmt.ranks import rank
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint, heldout, pace
 from nmt.training.embeddings import LSA, start_from_vectors
@@ -60,6 +61,9 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
     reasons = checkpoint.load_reasons(run) if is_known else {}
     is_open = config.training.recipe == "auto" and not is_known
     on = compute(config.training.device, config.training.precision, config.training.threads)
+    if on.device.type == "cuda" and (count := rank().local_size) > torch.cuda.device_count():
+        have = f"{count} processes for {torch.cuda.device_count()} GPUs of this host"
+        raise OptionError(f"torchrun: {have}; start one for each with --nproc-per-node, or give --device cpu")
     machine = recipe.Machine(on.device.type != "cpu", has_bf16())
     if is_open:
         about = profile(raw)

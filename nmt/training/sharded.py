@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from nmt.batches import Batch
 from nmt.config import TrainingConfig
 from nmt.device import Compute
-from nmt.errors import OptionError, ResourceError
+from nmt.errors import OptionError, ResourceError, is_out_of_memory
 from nmt.models import Model
-from nmt.training.learner import Groups, Learner, is_out_of_memory
+from nmt.training.learner import Groups, Learner
 from nmt.training.world import World
 
 if TYPE_CHECKING:

@@ -147,14 +147,14 @@ class Trainer:
         """Yield batches from the present position on, for ever, each with the position after it."""
         limit = batch_ceiling(self.config.batch_tokens, self.parts.compute.device)
         sampling = self.parts.config.is_redrawn
-        position = self.position
+        part, position = (self.world.rank, self.world.size), self.position
         while True:
             corpus = BothWays(self.parts.corpus) if position.epoch < self.config.both_directions else self.parts.corpus
-            part = self.world.rank, self.world.size
-            epoch = epoch_batches(corpus, self.config.seed, limit, position, sampling=sampling, part=part)
-            for batch, after in epoch:
-                position = after
-                yield batch, after
+            begun = position
+            for batch, position in epoch_batches(corpus, self.config.seed, limit, begun, sampling=sampling, part=part):
+                yield batch, position
+            if position == begun:  # of larger batches than those that were counted there are fewer
+                position = Position(begun.epoch + 1)
 
     def _step(self, batches: list[tuple[Batch, Position]]) -> None:
         rate, splits = learning_rate(self.step + 1, self.config), self.learner.splits
@@ -186,7 +186,7 @@ class Trainer:
     def _report(self) -> None:
         if self.step % self.config.log_every == 0:
             measured = self.clock.read()
-            self._replan(measured.seconds_per_step)
+            self._replan(self.clock.pace)
             self.progress.log(self._measure(measured))
         elif self.progress.is_due():
             self.progress.tick(self._measure(self.clock.peek()))
@@ -286,7 +286,7 @@ class Trainer:
         self.validated, self.skipped, self.earlier = state["validated"], state["skipped"], state["seconds"]
         self.validator.seconds = state["validation_seconds"]
         self._saved = (self.step, self.validated)
-        if state.get("planned") == self.config.max_steps:
+        if self.parts.adapts and state.get("planned") == self.config.max_steps:
             self.config = self.config.model_copy(update=state["adapted"])
         self.progress.begin(self.step)
         if state["threads"] != torch.get_num_threads():

@@ -73,12 +73,12 @@ class Watch:
             except RuntimeError:  # no store any more: they will notice by themselves
                 self._said = told
 
-    def cause(self) -> str:
-        """Return which process is gone, and why; waits for the beats to tell."""
+    def cause(self, otherwise: str) -> str:
+        """Return which process is gone, and why, or what to say where none is; waits for the beats to tell."""
         deadline = time.monotonic() + LATE + 3 * BEAT
         while time.monotonic() < deadline and not (found := self._found(LATE)):
             time.sleep(BEAT / 4)
-        return found or "the connection to another process broke"
+        return found or otherwise
 
     def _speak(self) -> None:
         """Beat and listen until told to end."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store  # not in every build of torch
 
 TOGETHER = timedelta(minutes=10)  # the longest wait for each other between steps; who is dead is known far earlier
+TOLD = 200  # characters of what torch says
 AGAIN = 0.02  # seconds between two looks at who has come
 PREPARING = timedelta(days=30)  # the longest wait for the first process to read and encode a corpus
 
@@ -124,7 +125,8 @@ class Together:
             dist.all_reduce(tensor, how)
         except RuntimeError as error:
             self._interrupt.ignore()  # torchrun ends all processes where one is gone: this one ends by itself
-            raise ResourceError(advice(self._watch.cause())) from error
+            broken = f"the connection to another process broke ({' '.join(str(error).split())[:TOLD]})"
+            raise ResourceError(advice(self._watch.cause(broken))) from error
 
 
 @contextmanager
