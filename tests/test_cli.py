@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 from terminal import environment, fresh
 
 import nmt
+from nmt import cli
+from nmt.cli.options import speaker
 
 COMMANDS = (
     "train", "translate", "eval", "compare", "average", "attention", "curves", "info", "bench", "export",
@@ -111,6 +115,44 @@ def test_what_is_wrong_is_said_in_one_line_without_torch(refusals: list[str], nu
     _, code, message = WRONG[number]
     assert said.startswith(message)
     assert exit_code == f"EXIT {code}"
+
+
+def test_with_stderr_closed_nothing_else_is_on_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.run(["info", "none"]) == 4
+    speaker("translate")("a note")
+    sys.stderr.close()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_full_stderr_takes_no_notes_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert cli.run(["info", "none"]) == 4
+    for text in ("one", "two"):
+        speaker("translate")(text)
+    sys.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 8 bytes"), 5),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), 5),
+        (MemoryError(), 5),
+        (RuntimeError("shapes differ"), 1),
+        (ValueError("can't allocate memory"), 1),
+    ],
+    ids=["of a CPU", "of a GPU", "of Python", "another", "another kind"],
+)
+def test_too_little_memory_is_no_bug(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._report("nmt train", error) == code
+    assert ("out of memory; lower --batch-tokens" in capsys.readouterr().err) == (code == 5)
 
 
 def test_exit_code_is_that_of_the_process() -> None:

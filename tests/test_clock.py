@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,6 +36,16 @@ def test_a_step_that_changed_nothing_counts_in_time_alone() -> None:
     loss, norm, speed, seconds = clock.peek()
     assert (loss, norm) == (2.0, 1.0)
     assert speed * seconds == pytest.approx(100, rel=0.1)
+
+
+def test_the_pace_is_that_of_most_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.0, 1.0, 901.0, 901.0, 903.0, 903.0, 904.0, 904.0])
+    monkeypatch.setattr("nmt.training.clock.time", SimpleNamespace(monotonic=lambda: next(now)))
+    clock = Clock()
+    for pace in (1.0, 450.5, 2.0, 1.5):
+        clock.add(outcome(1.0))
+        clock.read()
+        assert clock.pace == pace
 
 
 def test_pauses_are_left_out() -> None:

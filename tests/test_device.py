@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -48,6 +49,24 @@ def test_half_precision_of_gpus_is_refused_on_a_cpu() -> None:
 def test_automatic_is_fp32_on_a_cpu_and_bf16_on_a_gpu() -> None:
     assert compute("cpu") == Compute(torch.device("cpu"), torch.float32)
     assert compute().dtype == (torch.bfloat16 if GPU else torch.float32)
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(
+    has: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def supports(including_emulation: bool = True) -> bool:
+        asked.append(including_emulation)
+        return has or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supports)
+    assert compute("cuda:1").dtype == dtype
+    assert asked == [False]
+    assert compute("cuda:1", "bf16").dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("threads", [1, 2])

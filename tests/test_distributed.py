@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import torch.distributed as dist
 from together import but_steps, end, losses, pids, run, seen, start, wait_for
 from trainings import RNN, ROOT, Setting, digest, run_training, tiny, words, write_corpus
@@ -20,9 +21,10 @@ from trainings import RNN, ROOT, Setting, digest, run_training, tiny, words, wri
 from nmt.batches import Position, epoch_batches
 from nmt.corpus import ParallelCorpus
 from nmt.encoded import EncodedCorpus, Encoding
+from nmt.errors import OptionError
 from nmt.ranks import Rank
 from nmt.tokenizer import Tokenizers
-from nmt.training import world
+from nmt.training import prepare, world
 
 STEADY: dict[str, Setting] = {
     "model.dropout": 0, "model.attention_dropout": 0, "tokenizer.sampling": 0, "training.batch_tokens": 256,
@@ -45,6 +47,17 @@ def furthest(one: dict[int, float], other: dict[int, float], until: int) -> floa
 @pytest.fixture
 def corpus(tmp_path: Path) -> list[str]:
     return write_corpus(tmp_path, 300)
+
+
+def test_processes_that_would_share_a_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(OptionError, match="torchrun: 3 processes for 2 GPUs of this host; start one for each with"):
+        prepare._check_gpus(torch.device("cuda:1"))
+    prepare._check_gpus(torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    prepare._check_gpus(torch.device("cuda:1"))
 
 
 # ---- who sees what ----------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def nmt(*arguments: str | Path, stdin: str = "", folder: Path = ROOT) -> subproc
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     command = [sys.executable, "-c", code, "eval", *map(str, arguments)]
     return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, cwd=folder, env=environment, check=False
+        command, input=stdin, capture_output=True, text=True, errors="surrogateescape", cwd=folder, env=environment
     )
 
 
@@ -86,6 +86,9 @@ def test_language_at_the_end_of_the_references_name_decides_on_the_tokenizer(tmp
         (tmp_path / name).write_text("我很好吗\n", encoding="utf-8")
     arguments = ("--hypothesis", "hyp.txt", "--reference", "ref.A.zh")
     assert "|tok:zh|" in nmt(*arguments, folder=tmp_path).stdout
+    for name in ("ref.zh-CN", "ref.zh.txt", "ref.zho_Hans"):
+        (tmp_path / name).write_text("我很好吗\n", encoding="utf-8")
+        assert "|tok:zh|" in nmt("--hypothesis", "hyp.txt", "--reference", name, folder=tmp_path).stdout
     assert "|tok:13a|" in nmt(*arguments, "--target-lang", "de", folder=tmp_path).stdout
     assert "|tok:char|" in nmt(*arguments, "--tokenize", "char", folder=tmp_path).stdout
 
@@ -95,6 +98,15 @@ def test_tokenised_hypotheses_are_scored_with_a_warning(tmp_path: Path) -> None:
     result = nmt("--hypothesis", "hyp", "--reference", "hyp", folder=tmp_path)
     assert result.stdout.startswith("BLEU = 100.00")
     assert result.stderr.startswith("nmt eval: warning: 1 of 1 hypotheses look tokenised")
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    (tmp_path / "hyp").write_text("sch\u00f6n\n", encoding="utf-8")
+    (tmp_path / "ref").write_bytes(b"sch\xf6n\n")
+    result = nmt("--hypothesis", "hyp", "--reference", "ref", folder=tmp_path)
+    assert result.stderr.startswith("nmt eval: warning: ref:1: invalid UTF-8 replaced\n")
+    piped = nmt("--hypothesis", "-", "--reference", "hyp", folder=tmp_path, stdin="\udcff\n")
+    assert "nmt eval: warning: stdin:1: invalid UTF-8 replaced\n" in piped.stderr
 
 
 REFUSALS = [
@@ -115,6 +127,19 @@ REFUSALS = [
     ("--hypothesis hyp.en --reference short.en", 3, "short.en: 1 line, but 3 lines in hyp.en; give files with"),
     ("--source hyp.en --reference short.en", 3, "short.en: 1 line, but 3 lines in hyp.en; give files with"),
     ("--hypothesis empty.en --reference ref1.en", 3, "empty.en: no lines, expected at least one"),
+    (
+        "--hypothesis hyp.en --reference ref1.en --report hyp.en --force",
+        2,
+        "hyp.en: input and output are the same file",
+    ),
+    ("-m hyp.en --source hyp.en --reference ref1.en -o ref1.en --force", 2, "ref1.en: input and output are the same"),
+    (
+        "-m hyp.en --source hyp.en --reference ref1.en --report hyp.en --force",
+        2,
+        "hyp.en: input and output are the same",
+    ),
+    ("-m hyp.en -o new.en --report ./new.en", 2, "-o new.en: is the page of --report, too; name another file"),
+    ("-m hyp.en --beams 1,2 -o old.png", 2, "old.png: exists; use --force"),
     ("-m nothing", 4, "-m nothing: no such folder"),
 ]
 
@@ -124,6 +149,7 @@ def odd_files(files: list[Path]) -> Path:
     """Return the folder of the example's files, with two more that do not go with them."""
     (files[0].parent / "short.en").write_text("one\n", encoding="utf-8")
     (files[0].parent / "empty.en").write_text("", encoding="utf-8")
+    (files[0].parent / "old.png").write_bytes(b"a picture")
     return files[0].parent
 
 

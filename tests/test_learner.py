@@ -11,7 +11,7 @@ from torch import Tensor
 from nmt.batches import Batch, Padded, collate
 from nmt.config import ModelConfig, RecurrentConfig, TrainingConfig, TransformerConfig
 from nmt.device import Compute
-from nmt.errors import ResourceError
+from nmt.errors import OptionError, ResourceError
 from nmt.models import build
 from nmt.training.learner import Learner
 from nmt.workers import Workers
@@ -204,6 +204,13 @@ def test_the_average_trails_the_weights_and_is_off_at_zero() -> None:
     off = learner(ema=0)
     assert off.average is off.model
     assert "average" not in off.tensors()
+
+
+def test_muon_in_fp16_is_refused() -> None:
+    """Gradients of fp16 are scaled, and only those of AdamW would be scaled back."""
+    model, config = build(TRANSFORMER, VOCAB, VOCAB, shared=True), TrainingConfig(optimizer="muon")
+    with pytest.raises(OptionError, match="muon is for bf16 and fp32; set --precision bf16"):
+        Learner(model, config, Compute(torch.device("cpu"), torch.float16))
 
 
 def test_a_step_uses_the_rate_it_is_given() -> None:

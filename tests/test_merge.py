@@ -15,7 +15,7 @@ from trainings import RNN, Setting, digest, run_training, tiny, write_corpus
 
 from nmt.cli import run as nmt
 from nmt.config import Config
-from nmt.training import checkpoint
+from nmt.training import checkpoint, heldout
 from nmt.training.merge import merge
 from nmt.translate import Translator
 
@@ -120,6 +120,17 @@ def test_separate_tokenizers_and_no_shortlist_are_taken_as_they_are(tmp_path: Pa
     assert Translator.load(tmp_path / "out", device="cpu", threads=1).translate(["A man."], SHORT) == expected
 
 
+def test_held_out_pairs_go_along(tmp_path: Path) -> None:
+    """So that the mean is scored as what it is of."""
+    run = write_run(tmp_path / "run", tiny_config())
+    data = checkpoint.load_config(run).data
+    for side, path in enumerate(heldout.paths(run, "test", data)):
+        path.write_text(("A man.\n", "Ein Mann.\n")[side], encoding="utf-8")
+    merge([run, run], tmp_path / "out")
+    assert heldout.load(tmp_path / "out", "test", data) == (["A man."], ["Ein Mann."])
+    assert not heldout.is_saved(tmp_path / "out", "valid", data)
+
+
 # ---- refusals ---------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +141,8 @@ def changed(model: Mapping[str, object]) -> Config:
 
 def test_models_of_one_shape_may_differ_in_what_leaves_no_trace(tmp_path: Path) -> None:
     first = write_run(tmp_path / "first", tiny_config())
-    merge([first, write_run(tmp_path / "dropped", changed({"dropout": 0.5}), seed=2)], tmp_path / "out")
+    dropped = write_run(tmp_path / "dropped", changed({"dropout": 0.5, "word_dropout": 0.1}), seed=2)
+    merge([first, dropped], tmp_path / "out")
     assert_is_mean(weights(tmp_path / "out"), [weights_of_file(first, seed) for seed in (1, 2)])
 
 

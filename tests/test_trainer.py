@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -138,8 +138,14 @@ COSINE: dict[str, Setting] = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "fewest"),
-    [({0: 0.1}, 100), ({0: 1.0}, 45), ({0: 0.1, 50: 2.0}, 65), ({0: 3.0, 10: 0.1}, 100)],
-    ids=["in time", "slow", "slow from the middle", "slow at the start"],
+    [
+        ({0: 0.1}, 100),
+        ({0: 1.0}, 45),
+        ({0: 0.1, 50: 2.0}, 65),
+        ({0: 3.0, 10: 0.1}, 100),
+        ({0: 0.1, 50: 20, 52: 0.1}, 100),
+    ],
+    ids=["in time", "slow", "slow from the middle", "slow at the start", "asleep in the middle"],
 )
 def test_a_guessed_number_of_steps_follows_the_time(
     seconds: dict[int, float], fewest: int, trainer: Make, monkeypatch: pytest.MonkeyPatch
@@ -180,12 +186,33 @@ def test_a_guess_made_better_survives(trainer: Make, monkeypatch: pytest.MonkeyP
     rates = list[float]()
     for steps in (100, 200):
         again = trainer({**COSINE, "training.max_steps": steps})
+        again.parts = again.parts._replace(adapts=True)
         slow = Slow(again, {0: 1.0}, monkeypatch)
         again._restore()
         again._step([next(again._batches())])
         rates.append(slow.rates[-1])
     assert rates[0] == learning_rate(32, trained.config) < learning_rate(32, trained.parts.config.training)
     assert rates[1] == learning_rate(32, trained.parts.config.training.model_copy(update={"max_steps": 200}))
+
+
+def test_a_plan_is_kept_where_steps_are_given_now(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as were planned, and more time for them."""
+    trained = trainer(COSINE)
+    trained.parts = trained.parts._replace(adapts=True)
+    trained.validator = Measured([1.0])
+    Slow(trained, {0: 1.0}, monkeypatch)
+    assert trained.train().endswith("of 100 steps")
+    again = trainer({**COSINE, "training.max_time": 600})
+    again._restore()
+    assert (again.config.max_steps, again.ended()) == (100, "")
+
+
+def test_a_place_beyond_the_batches_of_an_epoch_is_the_next_one(trainer: Make) -> None:
+    """Where batches are larger than when it was counted there are fewer of them."""
+    trained = trainer()
+    trained.position = Position(3, 0, 10_000)
+    (batch, after), *_ = islice(trained._batches(), 1)
+    assert (after, batch.tokens > 0) == (Position(4, 0, 1), True)
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from typing import Any, TypeVar
 
 import pytest
@@ -14,7 +16,7 @@ from nmt.batches import EOS, Padded
 from nmt.config import TransformerConfig
 from nmt.models.attention import Mask, causal_mask, mask
 from nmt.models.layers import ACTIVATIONS, DecoderLayer, EncoderLayer, SelfAttention, Surroundings, swiglu
-from nmt.models.positions import POSITIONS
+from nmt.models.positions import GROWING, POSITIONS, Sinusoids
 from nmt.models.transformer import Transformer
 from nmt.models.weights import Vocabularies
 
@@ -178,6 +180,20 @@ def test_learned_positions_past_the_last_share_it() -> None:
     positions = POSITIONS["learned"](config(max_length=3))
     added, _ = positions(torch.tensor([2, 3, 90]))
     assert torch.equal(added, positions.get_parameter("weight")[2].expand(3, DIM))
+
+
+@pytest.mark.parametrize("kind", ["sinusoidal", "rotary"])
+def test_workers_that_share_a_table_never_shrink_it(kind: str) -> None:
+    """Two need more rows at once: the one that needs fewer comes to it later, and leaves those of the other."""
+    positions = POSITIONS[kind](config(max_length=4))
+    assert isinstance(positions, Sinusoids)
+    with GROWING:
+        late = threading.Thread(target=positions.grow, args=(6,))
+        late.start()
+        time.sleep(0.05)  # it has seen four rows, and waits
+        positions.table = torch.zeros(9, positions.table.shape[1])
+    late.join()
+    assert len(positions.table) == 9
 
 
 @pytest.mark.parametrize("kind", ["sinusoidal", "rotary"])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import nmt
 from nmt import shortlist
+from nmt.alignment import word_numbers
 from nmt.batches import EOS, UNK, Padded
 from nmt.config import SearchConfig
 from nmt.errors import ModelError, ResourceError
@@ -125,6 +126,22 @@ def test_alignments_name_words(tokenizers: Tokenizers) -> None:
     assert set(translation.hypotheses[0].alignment) == set(
         zip(looked, words(tokenizers.target.pieces(ids)), strict=True)
     )
+
+
+@pytest.mark.parametrize("line", ["Two dogs run", "it\u00b4s two dogs run", "\u00a8 dogs  run", "\u200b dogs run"])
+def test_words_of_the_source_are_those_that_were_typed(line: str, tokenizers: Tokenizers) -> None:
+    """An accent that was typed by itself is a word of its own to the tokenizer: what follows it does not move on."""
+    (ids,) = tokenizers.target.encode(["Zwei Hunde laufen " * 9])
+    (translation,) = scripted(tokenizers, ids).translate_block([line], SPOKEN, Extras(alignments=True))
+    sources = {source for source, _ in translation.hypotheses[0].alignment}
+    assert max(sources) == len(line.split()) - 1
+    targets = {target for _, target in translation.hypotheses[0].alignment}
+    assert targets == {*range(len(translation.text.split()))}
+
+
+def test_a_space_of_its_own_is_no_word() -> None:
+    assert word_numbers(["\u2581a", "\u2581", "\u2581b", "c", "\u2581"]) == [0, 1, 1, 1, 1]
+    assert word_numbers(["\u2581", "a", "\u2581", "b"]) == [0, 0, 1, 1]
 
 
 class Inattentive(Scripted):
@@ -320,15 +337,21 @@ class Greedy(Scripted):
 
     def encode(self, source: Padded):  # type: ignore[no-untyped-def]  # the memory of its base
         if len(source.ids) > self.room:
-            raise torch.OutOfMemoryError("out of memory")
+            raise self.error
         return super().encode(source)
 
     room = 2
+    error: Exception
 
 
-def test_a_batch_too_large_for_the_device_is_halved(tokenizers: Tokenizers) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("out of memory"), RuntimeError("CPUAllocator: can't allocate memory"), MemoryError()],
+)
+def test_a_batch_too_large_for_the_device_is_halved(tokenizers: Tokenizers, error: Exception) -> None:
     (ids,) = tokenizers.target.encode(["Mann"])
     model = Greedy(ids, tokenizers.target.size)
+    model.error = error
     speaker = Translator(tiny_config(), tokenizers, model, CPU)
     assert speaker.translate(["a", "b", "c", "d", "e"], SPOKEN) == ["Mann"] * 5
     model.room = 0

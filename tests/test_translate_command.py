@@ -83,6 +83,8 @@ def test_the_environment_names_a_model(
         (["--temperature", "0"], 2, "--temperature"),
         (["--top-p", "1.5"], 2, "--top-p"),
         (["--format", "xml"], 2, "xml"),
+        (["--top-k", "3"], 2, "--top-k 3: is for drawing; add --sample, or --mbr chrf, or leave it out"),
+        (["--temperature", "0.5"], 2, "--temperature 0.5: is for drawing; add --sample"),
         (["--device", "tpu"], 2, "tpu is not one of auto, cpu, cuda, cuda:1, mps"),
         (["--encoding", "klingon"], 2, "--encoding klingon: unknown"),
         (["missing"], 3, "missing: no such file"),

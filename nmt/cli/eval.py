@@ -109,24 +109,23 @@ def eval_(
     wanted = dict(zip(METRICS, (bleu, chrf, ter), strict=True))
     metrics = [metric for metric in METRICS if wanted[metric] or report] or ["bleu"]
     judge = Judge(metrics, target_lang, tokenize, format_)
-    changes = {
-        "beam_size": beam_size,
-        "length_penalty": length_penalty,
-        "batch_tokens": None if batch_tokens == "auto" else int(batch_tokens),
-    }
+    tokens = None if batch_tokens == "auto" else int(batch_tokens)
+    changes = {"beam_size": beam_size, "length_penalty": length_penalty, "batch_tokens": tokens}
     widths = _widths(beams, report)
     task = _given(source, hypothesis, reference or [], is_reported=report is not None)
-    _check_places(output, report, [*filter(None, (source, hypothesis)), *(reference or [])], force=force)
+    inputs = [path for path in (source, hypothesis, *(reference or [])) if path]
     if task and hypothesis:
         _refuse(
             {"-m": model, "--beams": beams or None, "-o": output, "-b": beam_size, "--length-penalty": length_penalty}
         )
+        _check_places(None, report, inputs, force=force)
         _score_file(judge, task, source, report, force=force)
         return
     if widths and beam_size:
         raise OptionError(f"--beam-size {beam_size}: --beams names the widths already; give one of the two")
     paths = shared.find_models(model, say, alone=f"--report {report}" if report else "")
     picture = _picture(output or paths[0] / "beams.png") if widths else None
+    _check_places(output, report, inputs, force=force)
 
     shared.load_torch()  # only now that the options and the files are right
     from nmt.translate import Translator

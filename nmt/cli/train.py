@@ -36,6 +36,17 @@ Valid = Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Validat
 Test = Annotated[list[str] | None, typer.Option(metavar="CORPUS", help="Test corpus, once per file.")]
 SourceLang = Annotated[str | None, typer.Option(metavar="CODE", help="Language of the source.")]
 TargetLang = Annotated[str | None, typer.Option(metavar="CODE", help="Language of the target.")]
+BatchTokens = Annotated[
+    str | None, typer.Option(metavar="N|auto", help="In a batch: pairs times the tokens of its longest side.")
+]
+MaxTime = Annotated[str | None, typer.Option(metavar="TIME", help="Of all runs of this command: 90s, 45m, 6h.")]
+Patience = Annotated[
+    str | None, typer.Option(metavar="N", help="Validations without a better score before the end; 0: never.")
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"] | None,
+    typer.Option(help="auto: fp32 on CPU, bf16 on GPU; a recipe chooses."),
+]
 Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
 Threads = Annotated[str | None, typer.Option(metavar="N", help="CPU threads; 0: as many as cores.")]
 BadUtf8 = Annotated[Literal["error", "replace", "drop"], typer.Option(help="What undecodable bytes do.")]
@@ -55,22 +66,13 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option("--from", metavar="MODEL", help="Start from another model's weights.")
     ] = None,
-    batch_tokens: Annotated[
-        str | None, typer.Option(metavar="N|auto", help="In a batch: pairs times the tokens of its longest side.")
-    ] = None,
+    batch_tokens: BatchTokens = None,
     max_steps: Annotated[str | None, typer.Option(metavar="N", help="Optimizer steps.")] = None,
     max_epochs: Annotated[str | None, typer.Option(metavar="N", help="Passes over the corpus.")] = None,
-    max_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Of all runs of this command: 90s, 45m, 6h.")
-    ] = None,
-    patience: Annotated[
-        str | None, typer.Option(metavar="N", help="Validations without a better score before the end; 0: never.")
-    ] = None,
+    max_time: MaxTime = None,
+    patience: Patience = None,
     device: Device = None,
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"] | None,
-        typer.Option(help="auto: fp32 on CPU, bf16 on GPU; a recipe chooses."),
-    ] = None,
+    precision: Precision = None,
     threads: Threads = None,
     seed: Annotated[str | None, typer.Option(metavar="N", help="Of weights, order, dropout.")] = None,
     encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Of the text files.")] = None,

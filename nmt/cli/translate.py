@@ -120,9 +120,7 @@ def translate(
     how = {"models": [*paths, rerank and Path(rerank)], "precision": precision, "shortlist": shortlist}
     with _as_filter(), _open(ends, workers, how, say) as through:
         on = {"device": device, "precision": precision, "threads": threads, "shortlist": shortlist}
-        translator = _load(paths, rerank, on)
-        if alignments:
-            _check_attention(translator, paths[0])
+        translator = _load(paths, rerank, on, is_aligned=alignments)
         from nmt.stream import Job, TextOptions
 
         search = filled(search, translator, batch_tokens)
@@ -132,19 +130,16 @@ def translate(
         print(f"nmt translate: {done}", file=sys.stderr)
 
 
-def _load(paths: Sequence[Path], rerank: str | None, options: Mapping[str, Any]) -> Translator:
+def _load(paths: Sequence[Path], rerank: str | None, options: Mapping[str, Any], *, is_aligned: bool) -> Translator:
     """Return what translates; torch is loaded only now, when all options are right."""
     shared.load_torch()
+    from nmt.inspect.attention import heads
     from nmt.translate import Translator
 
-    return Translator.load(paths, rerank=rerank, fork=True, **options)
-
-
-def _check_attention(translator: Translator, path: Path) -> None:
-    from nmt.inspect.attention import heads
-
-    if not heads(translator):
-        raise ModelError(f"--alignments: {path} has no attention to tell them from; leave them out")
+    translator = Translator.load(paths, rerank=rerank, fork=True, **options)
+    if is_aligned and not heads(translator):
+        raise ModelError(f"--alignments: {paths[0]} has no attention to tell them from; leave them out")
+    return translator
 
 
 def search_options(path: Path, flags: Mapping[str, object], rerank: str | None = None) -> SearchConfig:

@@ -61,9 +61,7 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
     reasons = checkpoint.load_reasons(run) if is_known else {}
     is_open = config.training.recipe == "auto" and not is_known
     on = compute(config.training.device, config.training.precision, config.training.threads)
-    if on.device.type == "cuda" and (count := rank().local_size) > torch.cuda.device_count():
-        have = f"{count} processes for {torch.cuda.device_count()} GPUs of this host"
-        raise OptionError(f"torchrun: {have}; start one for each with --nproc-per-node, or give --device cpu")
+    _check_gpus(on.device)
     machine = recipe.Machine(on.device.type != "cpu", has_bf16())
     if is_open:
         about = profile(raw)
@@ -102,6 +100,14 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
         tokenizers.save(run)
     adapts = "training.max_steps" in reasons
     return Parts(config, run, model, tokenizers, corpus, valid, on, request.started, world, adapts)
+
+
+def _check_gpus(device: torch.device) -> None:
+    """Raise OptionError where processes that train together would share a GPU, which NCCL cannot do."""
+    processes, gpus = rank().local_size, torch.cuda.device_count()
+    if device.type == "cuda" and processes > gpus:
+        what = f"{processes} processes for {gpus} GPUs of this host"
+        raise OptionError(f"torchrun: {what}; start one for each with --nproc-per-node, or give --device cpu")
 
 
 def _built(config: Config, tokenizers: Tokenizers) -> Model:

@@ -30,6 +30,8 @@ DOORS = {
     "A36 > /dev/full": Door("NMT input > /dev/full", 5, "stdout: no space left on device after"),
     "A36 one line > /dev/full": Door("echo 1 | NMT > /dev/full", 5, "stdout: no space left on device after"),
     "A37 >&-": Door("NMT input >&-", 5, "stdout is closed"),
+    "A37 2>&-": Door("printf '\\xff\\n' | NMT 2>&- > output && test $(wc -l < output) = 1", 0),
+    "A37 2> /dev/full": Door("printf '\\xff\\n' | NMT 2> /dev/full > output && test $(wc -l < output) = 1", 0),
     "A38 <&-": Door("NMT <&-", 3, "stdin is closed"),
     "A13 UTF-16": Door("iconv -t UTF-16 input | NMT", 3, "looks like UTF-16; convert with iconv"),
     "A42 gzip on stdin": Door("gzip -c input | NMT", 3, "zcat"),
