@@ -203,7 +203,9 @@ class TrainingConfig(Section):
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         description="auto (a GPU if there is one), cpu, mps, cuda, cuda:1",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: fp32 on CPU, bf16 on GPU")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: fp32 on CPU, bf16 on a GPU that has it"
+    )
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as cores")
 
     @model_validator(mode="after")

@@ -10,11 +10,13 @@
 A message is one line, `<where>: <what>; <what to do>`, where *where* is `file:line`, a file or an option.
 """
 
+NO_MEMORY = "can't allocate memory", "out of memory", "ALLOC_FAILED"
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error means that memory did not suffice; torch says it by a class on GPUs, on CPUs by words."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    return named or (isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY))
 
 
 class NmtError(Exception):

@@ -59,8 +59,8 @@ def checked_tokenizer(target_lang: str, tokenize: str | None = None) -> str:
     if not _installed(tokenizer):
         extra = _MECAB[tokenizer].extra
         raise OptionError(
-            f"--tokenize {tokenizer}: needs MeCab, which is not installed; run pip install 'nmt[{extra}]', or choose "
-            "--tokenize char"
+            f"--tokenize {tokenizer}: needs MeCab, which is not installed; run pip install 'sacrebleu[{extra}]', or "
+            "choose --tokenize char"
         )
     return tokenizer
 

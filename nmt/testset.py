@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nmt.errors import OptionError
+from nmt.errors import DataError, OptionError
 from nmt.evaluate import check_counts
 
 if TYPE_CHECKING:  # a command line that is wrong is answered before anything of weight is imported
@@ -21,14 +21,19 @@ class Task(NamedTuple):
     references: list[list[str]]
     target_lang: str  # empty where nothing tells it
     note: str = ""  # what the user should know of the choice of the set
+    files: tuple[Path, ...] = ()  # that hold it
 
 
 def read_task(lines: Path, references: Sequence[Path], say: Callable[[str], None]) -> Task:
     """Read a task from files with one line per sentence, gzipped or not; `-` is stdin. What is no UTF-8 is told."""
+    from nmt.specs import resolve
+
     names = [str(path) for path in (lines, *references)]
-    texts = [read_scored(path, say) for path in names]
-    check_counts(dict(zip(names, texts, strict=True)))
-    return Task(names[0], texts[0], texts[1:], _language(references[0]))
+    texts = {name: read_scored(name, say) for name in dict.fromkeys(names)}
+    check_counts(texts)
+    files = [resolve(name) for name in texts if name != "-"]
+    first, *others = (texts[name] for name in names)
+    return Task(names[0], first, others, _language(references[0]), files=tuple(files))
 
 
 def own_task(config: DataConfig, run: Path) -> Task:
@@ -40,10 +45,21 @@ def own_task(config: DataConfig, run: Path) -> Task:
     part = next((part for part, names in parts.items() if names or heldout.is_saved(run, part, config)), None)
     if part is None:
         raise OptionError("data.test: the model's config names no test corpus; give --source and --reference")
-    names = parts[part] or [path.name for path in heldout.paths(run, part, config)]
+    files = [*map(_found, parts[part])] or [*heldout.paths(run, part, config)]
+    names = parts[part] or [path.name for path in files]
     sources, targets = ParallelCorpus(names, config).sides() if parts[part] else heldout.load(run, part, config)
     note = "" if part == "test" else "the model's config has no test corpus; this is its validation corpus"
-    return Task(" ".join(names), sources, [targets], model_language(config), note)
+    return Task(" ".join(names), sources, [targets], model_language(config), note, tuple(files))
+
+
+def _found(name: str) -> Path:
+    """Return where a corpus lies, if it is a file; else its name, which is no file either."""
+    from nmt.specs import resolve
+
+    try:
+        return resolve(name)
+    except DataError:
+        return Path(name)
 
 
 def model_language(config: DataConfig) -> str:
@@ -58,7 +74,9 @@ def read_scored(path: str, say: Callable[[str], None]) -> list[str]:
     from nmt.corpus import read_lines
     from nmt.text import AS_UTF8, Warnings, read_blocks, standard_input
 
-    warnings = Warnings(lambda text: say(f"warning: {text}"))
+    warnings = Warnings(
+        lambda text: say(f"warning: {text}"), "if the text is Latin-1, iconv -f latin-1 -t utf-8 mends it"
+    )
     if path != "-":
         lines = read_lines(path, AS_UTF8, warnings)
     else:
@@ -71,4 +89,4 @@ def _language(reference: Path) -> str:
     """Return the end of a file's name where it can be a language: zh of ref.A.zh.gz."""
     from nmt.specs import language_of
 
-    return language_of(reference.name)
+    return language_of(reference.name) or language_of(reference.name.lower())

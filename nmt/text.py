@@ -74,15 +74,16 @@ AS_UTF8 = TextOptions()
 class Warnings:
     """Shows the first warnings of each kind at once and their total at the end."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], instead: str = "") -> None:
+        """Tell by `write`; `instead` of a hint of who adds a warning another one is given."""
         self.counts: Counter[str] = Counter()  # by kind
         self._hints: dict[str, str] = {}
-        self._write = write
+        self._write, self._instead = write, instead
 
     def add(self, kind: str, where: Place | str, hint: str = "") -> None:
         """Count one `kind` of warning; `hint` says what to do when there are more than a few."""
         self.counts[kind] += 1
-        self._hints[kind] = f"; {hint}" if hint else ""
+        self._hints[kind] = f"; {self._instead or hint}" if hint else ""
         if self.counts[kind] <= SHOWN:
             self._write(f"{where}: {kind}")
 

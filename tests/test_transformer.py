@@ -190,7 +190,8 @@ def test_workers_that_share_a_table_never_shrink_it(kind: str) -> None:
     with GROWING:
         late = threading.Thread(target=positions.grow, args=(6,))
         late.start()
-        time.sleep(0.05)  # it has seen four rows, and waits
+        time.sleep(0.05)
+        assert late.is_alive(), "it has seen four rows, and waits"
         positions.table = torch.zeros(9, positions.table.shape[1])
     late.join()
     assert len(positions.table) == 9

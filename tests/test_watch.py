@@ -99,6 +99,7 @@ def test_a_silent_one_is_given_up(watches: list[Watching]) -> None:
 
 
 def test_where_a_connection_broke_less_silence_tells(watches: list[Watching]) -> None:
+    assert watches[0].cause("nobody is gone") == "nobody is gone"
     watches[2].end()
     before = time.monotonic()
     assert watches[0].cause("").startswith("rank 2 on ")

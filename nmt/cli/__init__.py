@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -82,8 +81,6 @@ RESOURCE_ERRORS = (
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error becomes one line on stderr."""
-    if sys.stderr is None:  # closed: what is printed there would go to stdout, among the translations
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
     words = list(arguments) if " ".join(arguments) not in ("", *GROUPS) else [*arguments, "--help"]
     try:
         result = app(args=words, prog_name="nmt", standalone_mode=False)
@@ -140,8 +137,7 @@ def _report(name: str, error: Exception) -> int:
         code, text = 5, f"{error.filename or 'output'}: {error.strerror}; free the resource and run it again"
     else:
         code, text = 1, f"{type(error).__name__}: {error}; a bug in nmt: NMT_DEBUG=1 shows where, please report it"
-    with suppress(OSError):  # nobody can be told
-        print(_numbered(f"{name}: error: ", " ".join(text.split()), code), file=sys.stderr)
+    print(_numbered(f"{name}: error: ", " ".join(text.split()), code), file=sys.stderr)
     return code
 
 

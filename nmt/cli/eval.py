@@ -113,19 +113,18 @@ def eval_(
     changes = {"beam_size": beam_size, "length_penalty": length_penalty, "batch_tokens": tokens}
     widths = _widths(beams, report)
     task = _given(source, hypothesis, reference or [], is_reported=report is not None)
-    inputs = [path for path in (source, hypothesis, *(reference or [])) if path]
     if task and hypothesis:
         _refuse(
             {"-m": model, "--beams": beams or None, "-o": output, "-b": beam_size, "--length-penalty": length_penalty}
         )
-        _check_places(None, report, inputs, force=force)
+        _check_places(None, report, task, force=force)
         _score_file(judge, task, source, report, force=force)
         return
     if widths and beam_size:
         raise OptionError(f"--beam-size {beam_size}: --beams names the widths already; give one of the two")
     paths = shared.find_models(model, say, alone=f"--report {report}" if report else "")
     picture = _picture(output or paths[0] / "beams.png") if widths else None
-    _check_places(output, report, inputs, force=force)
+    _check_places(output, report, task, force=force)
 
     shared.load_torch()  # only now that the options and the files are right
     from nmt.translate import Translator
@@ -133,6 +132,7 @@ def eval_(
     translator = Translator.load(paths, device=device, precision=precision, threads=threads, fork=True)
     data, search = translator.config.data, translator.config.search
     task = task or own_task(data, shared.run_of(paths[0]))
+    _check_places(output, report, task, force=force)
     if task.note:
         say(f"note: {task.note}")
     search = search.model_copy(update={k: v for k, v in changes.items() if v is not None} | {"n_best": 1})
@@ -163,14 +163,14 @@ def _given(
     return None
 
 
-def _check_places(output: Path | None, report: Path | None, inputs: Sequence[Path], *, force: bool) -> None:
+def _check_places(output: Path | None, report: Path | None, task: Task | None, *, force: bool) -> None:
     """Refuse to write over what is read, what is there, or each other, before anything is translated."""
     from nmt.output import check_output
 
     if output and report and output.resolve() == report.resolve():
         raise OptionError(f"-o {output}: is the page of --report, too; name another file")
     for path in filter(None, (output, report)):
-        check_output(path, inputs, force=force)
+        check_output(path, task.files if task else (), force=force)
 
 
 def _refuse(options: Mapping[str, object]) -> None:

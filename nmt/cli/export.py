@@ -35,12 +35,12 @@ def export(
     shared.load_torch()
     import torch
 
-    from nmt.corpus import read_lines
     from nmt.export import compare_greedy, export_ctranslate2
+    from nmt.testset import read_scored
     from nmt.training.checkpoint import load_model
     from nmt.translate import Translator
 
-    lines = read_lines(str(check)) if check is not None else []
+    lines = read_scored(str(check), say) if check is not None else []
     export_ctranslate2(load_model(path, torch.device("cpu")), output, quantization, force=force)
     say(f"{path} as {quantization} for {to}: {output}")
     if lines:

@@ -39,7 +39,8 @@ Models = Annotated[
 ]
 Device = Annotated[str, typer.Option(callback=_check_device, help="auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Of matrix products; auto: fp32 on CPU, bf16 on GPU.")
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option(help="Of matrix products; auto: fp32 on CPU, bf16 on a GPU that has it."),
 ]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: one per core.")]
 Encoding = Annotated[str, typer.Option(metavar="NAME", help="Of the input.")]
@@ -50,14 +51,8 @@ def speaker(command: str, *, quiet: bool = False) -> Callable[[str], None]:
     """Return what says a line on stderr in the name of a command, or nothing if it is to be quiet."""
 
     def say(text: str) -> None:
-        if quiet:
-            return
-        try:
+        if not quiet:
             print(f"nmt {command}: {text}", file=sys.stderr, flush=True)
-        except BrokenPipeError:
-            raise
-        except OSError:  # a full disk takes no word; what the command is for goes on
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
 
     return say
 

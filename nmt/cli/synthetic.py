@@ -70,7 +70,8 @@ def check_place(output: Path, inputs: Sequence[Path], written: tuple[str, str], 
     from nmt.partial import check
     from nmt.specs import named_languages
 
-    if written[0] != written[1] and (told := named_languages(str(output))) == written[::-1]:
+    is_tsv = output.name.endswith((".tsv", ".tsv.gz"))  # of others no name is asked for the order
+    if is_tsv and written[0] != written[1] and (told := named_languages(str(output))) == written[::-1]:
         right = output.name.replace("-".join(told), "-".join(written)).replace("_".join(told), "_".join(written))
         raise OptionError(f"-o {output}: its columns are {written[0]} and {written[1]}, in that order; name it {right}")
     check(output, inputs, force=force)

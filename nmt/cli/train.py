@@ -45,7 +45,7 @@ Patience = Annotated[
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"] | None,
-    typer.Option(help="auto: fp32 on CPU, bf16 on GPU; a recipe chooses."),
+    typer.Option(help="auto: fp32 on CPU, bf16 on a GPU that has it; a recipe chooses."),
 ]
 Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
 Threads = Annotated[str | None, typer.Option(metavar="N", help="CPU threads; 0: as many as cores.")]

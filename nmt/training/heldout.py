@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from nmt.config import DataConfig
 from nmt.corpus import Pair, ParallelCorpus, read_lines
-from nmt.errors import DataError
+from nmt.errors import DataError, OptionError
 from nmt.sealed import remove_file, replace_file
 from nmt.text import clean
 
@@ -101,7 +101,7 @@ def hold_out(
     out of training, too, unless they are more than a tenth of all; without `is_strict` they stay.
     """
     count, notes = corpus.statistics().kept, list[str]()
-    places = _places(corpus, count)
+    places = _places(corpus, count, notes) if has_valid or has_test else range(count)
     if has_test and len(places) < FEWEST_WITH_TEST:
         few = f"{len(places):,}, fewer than {FEWEST_WITH_TEST:,}"
         notes.append(f"no test pairs are held out of {few}; give a test corpus")
@@ -117,12 +117,16 @@ def hold_out(
     return Split(HeldOut(corpus, _staying(marks, notes)), valid, test, notes)
 
 
-def _places(corpus: ParallelCorpus, count: int) -> Sequence[int]:
-    """Return the numbers of the pairs that are no synthetic ones."""
+def _places(corpus: ParallelCorpus, count: int, notes: list[str]) -> Sequence[int]:
+    """Return the numbers of the pairs that are no synthetic ones, or of all where those are too few."""
     tagged = corpus.tagged
     if not tagged:
         return range(count)
-    return array("q", (number for number, (part, _) in enumerate(corpus.numbered()) if part not in tagged))
+    places = array("q", (number for number, (part, _) in enumerate(corpus.numbered()) if part not in tagged))
+    if len(places) >= FEWEST:
+        return places
+    notes.append(f"{len(places)} pairs have no tag, too few: tagged ones are held out, too; validate on real pairs")
+    return range(count)
 
 
 def _draw(places: Sequence[int], chance: random.Random, *, has_valid: bool, has_test: bool) -> _Drawn:
@@ -209,6 +213,22 @@ def save(run: Path, split: Split, data: DataConfig) -> None:
                 replace_file(path, "".join(f"{clean(pair[side])}\n" for pair in pairs).encode())
             else:
                 remove_file(path)
+
+
+def check(run: Path, split: Split, data: DataConfig) -> None:
+    """Raise OptionError where a run has saved other pairs than are held out now: it may have learnt from these."""
+    parts: dict[Part, list[Pair]] = {"valid": split.valid, "test": split.test}
+    for part, pairs in parts.items():
+        if not is_saved(run, part, data):
+            continue
+        then = list(zip(*load(run, part, data), strict=True))
+        if [tuple(map(_as_read, pair)) for pair in pairs] != [tuple(map(_as_read, pair)) for pair in then]:
+            name = paths(run, part, data)[0]
+            raise OptionError(f"{name}: other pairs are held out now; was it changed? choose another folder with -o")
+
+
+def _as_read(text: str) -> str:
+    return clean(text).removeprefix("\ufeff")  # a mark at the beginning of a file is not read
 
 
 def load(run: Path, part: Part, data: DataConfig) -> tuple[list[str], list[str]]:

@@ -17,7 +17,6 @@ from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import ModelError, OptionError
 from nmt.mixture import Mixture, mix
 from nmt.models import Model, build
-from nmt.ranks import rank
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint, heldout, pace
 from nmt.training.embeddings import LSA, start_from_vectors
@@ -61,7 +60,6 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
     reasons = checkpoint.load_reasons(run) if is_known else {}
     is_open = config.training.recipe == "auto" and not is_known
     on = compute(config.training.device, config.training.precision, config.training.threads)
-    _check_gpus(on.device)
     machine = recipe.Machine(on.device.type != "cpu", has_bf16())
     if is_open:
         about = profile(raw)
@@ -100,14 +98,6 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
         tokenizers.save(run)
     adapts = "training.max_steps" in reasons
     return Parts(config, run, model, tokenizers, corpus, valid, on, request.started, world, adapts)
-
-
-def _check_gpus(device: torch.device) -> None:
-    """Raise OptionError where processes that train together would share a GPU, which NCCL cannot do."""
-    processes, gpus = rank().local_size, torch.cuda.device_count()
-    if device.type == "cuda" and processes > gpus:
-        what = f"{processes} processes for {gpus} GPUs of this host"
-        raise OptionError(f"torchrun: {what}; start one for each with --nproc-per-node, or give --device cpu")
 
 
 def _built(config: Config, tokenizers: Tokenizers) -> Model:
@@ -170,7 +160,9 @@ def _split(request: Request, pairs: ParallelCorpus, *, is_known: bool) -> Split:
     if not is_known:
         return hold_out(pairs, seed, has_valid=not data.valid, has_test=data.hold_out_test and not data.test)
     has_valid, has_test = (heldout.is_saved(run, part, data) for part in ("valid", "test"))
-    return hold_out(pairs, seed, has_valid=not data.valid, has_test=has_test, is_strict=has_valid or has_test)
+    split = hold_out(pairs, seed, has_valid=not data.valid, has_test=has_test, is_strict=has_valid or has_test)
+    heldout.check(run, split, data)
+    return split
 
 
 def _initialise(model: Model, tokenizers: Tokenizers, request: Request, progress: Progress) -> None:

@@ -30,7 +30,7 @@ from nmt.training.signals import Interrupt
 from nmt.training.trainer import Parts, Trainer
 from nmt.training.tuning import tune_length_penalty
 from nmt.training.validation import FOR_CARD
-from nmt.training.world import World, join
+from nmt.training.world import World, check_apart, join
 from nmt.translate import Translator
 
 LAST_SECONDS = 3.0  # of max_time are kept for curves.png and the end of the process
@@ -81,6 +81,7 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt, world: Wo
         if "max_steps" in request.config.training.model_fields_set:  # now, whoever chose it when the run began
             parts = parts._replace(adapts=False)
     config, on = parts.config, parts.compute
+    check_apart(world, on.device)
     if config.model.embeddings == (LSA,) and not checkpoint.latest(run, lambda warning: None):
         progress.say(start_from_pairs(parts.model, parts.tokenizers, parts.corpus, config.training.seed, world))
     vocabulary = " and ".join(str(tokenizer.size) for tokenizer in dict.fromkeys(parts.tokenizers))

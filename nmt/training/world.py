@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -156,6 +157,15 @@ def join(interrupt: Interrupt, stream: TextIO) -> Iterator[World]:
     finally:
         watch.end()
         dist.destroy_process_group()
+
+
+def check_apart(world: World, device: torch.device) -> None:
+    """Raise OptionError where processes would share a GPU, which NCCL cannot do."""
+    gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else ""
+    known = [tuple(own) for own in world.gather([socket.gethostname(), gpu])]
+    if gpu and len(set(known)) < len(known):
+        what = f"{len(known)} processes on {len(set(known))} GPUs"
+        raise OptionError(f"torchrun: {what}; start one for each with --nproc-per-node, or give --device cpu")
 
 
 def compare(world: World, model: torch.nn.Module, step: int) -> None:
