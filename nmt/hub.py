@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import re
@@ -12,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmt.errors import DataError, OptionError
+from nmt.errors import DataError, OptionError, ResourceError
 from nmt.formats import Row, Wanted, find_keys, side
 from nmt.text import Place, Warnings
 
@@ -51,8 +52,8 @@ class DatasetRows:
             datasets.disable_progress_bars()
         try:
             return self.load()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(_explain(self.name, error)) from error
+        except _faults() as error:
+            raise _explained(self.name, error) from error
 
     def rows(self, warnings: Warnings) -> Iterator[Row]:
         """Yield the two sides of every row; a null is an empty side."""
@@ -82,8 +83,8 @@ class DatasetRows:
             data = self.loaded.rows
             for batch in (data.select_columns(sorted(columns)) if columns else data).iter(ROWS if columns else 1):
                 yield from (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(_explain(self.name, error)) from error
+        except _faults() as error:
+            raise _explained(self.name, error) from error
 
     def fingerprints(self) -> dict[str, str]:
         """Return the SHA-256 of the text, found while it is first read: files differ between versions of `datasets`."""
@@ -154,8 +155,19 @@ def _commit(name: str, revision: str) -> str:
         return ""
 
 
-def _explain(name: str, error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+def _faults() -> tuple[type[Exception], ...]:
+    """Return what reading a data set can raise; some of the classes of `datasets` are no others'."""
+    from datasets.exceptions import DatasetsError
+
+    return OSError, ValueError, RuntimeError, TypeError, DatasetsError
+
+
+def _explained(name: str, error: Exception) -> DataError | ResourceError:
+    """Return what to say of an error; where `datasets` has wrapped one that says why, of that one."""
+    why = error.__cause__ or error
+    text = " ".join(str(why).split()) or type(why).__name__
+    if isinstance(why, OSError) and why.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(f"{name}: {text}; free some, or let HF_HOME name another place")
     if "scripts are no longer supported" in text or "trust_remote_code" in text:
-        return f"{name}: this dataset needs code; convert it to Parquet"
-    return f"{name}: cannot be read by datasets: {text}"
+        return DataError(f"{name}: this dataset needs code; convert it to Parquet")
+    return DataError(f"{name}: cannot be read by datasets: {text}")

@@ -87,6 +87,7 @@ class Partial:
             self.compare(task)
             sweep(self.folder)
             return
+        sweep(self.folder)  # of a task that was killed while it was written
         if self.folder.is_dir() and any(child.name != LOCK for child in self.folder.iterdir()):
             raise OptionError(f"{self.folder}: is in the way, and not of nmt; remove it, or give another -o")
         replace_file(path, canonical(task))

@@ -7,12 +7,14 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 from terminal import environment, fresh
 
 import nmt
 from nmt import cli
+from nmt.__main__ import notes
 from nmt.cli.options import speaker
 
 COMMANDS = (
@@ -117,26 +119,49 @@ def test_what_is_wrong_is_said_in_one_line_without_torch(refusals: list[str], nu
     assert exit_code == f"EXIT {code}"
 
 
-def test_with_stderr_closed_nothing_else_is_on_stdout(
+class Raw(io.RawIOBase):
+    """A file that takes all or nothing."""
+
+    def __init__(self, error: OSError | None) -> None:
+        self.error, self.taken = error, b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self.error:
+            raise self.error
+        self.taken += bytes(data)
+        return len(data)
+
+
+def stderr(raw: Raw) -> TextIO:
+    return notes(io.TextIOWrapper(io.BufferedWriter(raw), "ascii", "backslashreplace", line_buffering=True))
+
+
+def test_stderr_that_is_closed_or_full_takes_nothing_and_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stderr", None)
-    assert cli.run(["info", "none"]) == 4
-    speaker("translate")("a note")
-    sys.stderr.close()
+    """Print would take stdout for one that is closed, and put notes among the translations."""
+    full = Raw(OSError(errno.ENOSPC, "No space left on device"))
+    with notes(None) as closed, stderr(full) as written:
+        for stream in (closed, written):
+            monkeypatch.setattr(sys, "stderr", stream)
+            assert cli.run(["info", "none"]) == 4
+            speaker("translate")("a note")
+        full.error = None
     assert capsys.readouterr().out == ""
 
 
-def test_a_full_stderr_takes_no_notes_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(io.StringIO):
-        def write(self, text: str) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(sys, "stderr", Full())
-    assert cli.run(["info", "none"]) == 4
-    for text in ("one", "two"):
-        speaker("translate")(text)
-    sys.stderr.close()
+def test_stderr_says_what_it_is_told_and_that_nobody_listens() -> None:
+    raw = Raw(None)
+    with stderr(raw) as stream:
+        print("caf\u00e9", file=stream)
+        assert raw.taken == b"caf\\xe9\n"
+        raw.error = BrokenPipeError()
+        with pytest.raises(BrokenPipeError):
+            print("a line", file=stream)
+        raw.error = None
 
 
 @pytest.mark.parametrize(

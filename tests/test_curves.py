@@ -65,6 +65,13 @@ def test_tokens_are_those_of_the_mean_step() -> None:
     assert points(course(), TRAIN, "tokens") == [(20_000, 5.0), (40_000, 4.0), (60_000, 3.5), (80_000, 3.0)]
 
 
+def test_steps_that_take_long_are_no_break() -> None:
+    """A report every twelve minutes, and once ten hours of nothing."""
+    records = [trained(50 * number, 700.0 * number + 36_000 * (number > 4)) for number in range(1, 9)]
+    found = [hours for hours, _ in points(Course("runs/slow", records, is_finished=True), TRAIN, "time")]
+    assert found == pytest.approx([number * 700 / 3600 for number in range(1, 9)])
+
+
 def test_hours_leave_out_what_was_no_training() -> None:
     seconds = [place * 3600 for place, _ in points(course(), TRAIN, "time")]
     assert seconds == pytest.approx([10, 20, 60, 70])  # a validation counts, a night does not

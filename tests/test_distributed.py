@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import OptionError
 from nmt.ranks import Rank
 from nmt.tokenizer import Tokenizers
-from nmt.training import prepare, world
+from nmt.training import world
 
 STEADY: dict[str, Setting] = {
     "model.dropout": 0, "model.attention_dropout": 0, "tokenizer.sampling": 0, "training.batch_tokens": 256,
@@ -49,15 +51,25 @@ def corpus(tmp_path: Path) -> list[str]:
     return write_corpus(tmp_path, 300)
 
 
+class Hosts(world.Alone):
+    """The first of some processes, which are on hosts and GPUs."""
+
+    def __init__(self, *others: list[str]) -> None:
+        self.others = others
+
+    def gather(self, value: object) -> list[object]:
+        return [value, *self.others]
+
+
 def test_processes_that_would_share_a_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "3"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(OptionError, match="torchrun: 3 processes for 2 GPUs of this host; start one for each with"):
-        prepare._check_gpus(torch.device("cuda:1"))
-    prepare._check_gpus(torch.device("cpu"))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    prepare._check_gpus(torch.device("cuda:1"))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=f"GPU-{device.index}"))
+    here, gpu = socket.gethostname(), torch.device("cuda:1")
+    for others in ([], [[here, "GPU-0"]], [[f"not {here}", "GPU-1"]]):
+        world.check_apart(Hosts(*others), gpu)
+    for others in ([[here, "GPU-1"]], [[here, "GPU-0"], [here, "GPU-1"]]):
+        with pytest.raises(OptionError, match=f"{len(others) + 1} processes on {len(others)} GPUs; start one for each"):
+            world.check_apart(Hosts(*others), gpu)
+    world.check_apart(Hosts([here, ""]), torch.device("cpu"))
 
 
 # ---- who sees what ----------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_language_at_the_end_of_the_references_name_decides_on_the_tokenizer(tmp
         (tmp_path / name).write_text("我很好吗\n", encoding="utf-8")
     arguments = ("--hypothesis", "hyp.txt", "--reference", "ref.A.zh")
     assert "|tok:zh|" in nmt(*arguments, folder=tmp_path).stdout
-    for name in ("ref.zh-CN", "ref.zh.txt", "ref.zho_Hans"):
+    for name in ("ref.zh-CN", "ref.zh.txt", "ref.zho_Hans", "ref.ZH"):
         (tmp_path / name).write_text("我很好吗\n", encoding="utf-8")
         assert "|tok:zh|" in nmt("--hypothesis", "hyp.txt", "--reference", name, folder=tmp_path).stdout
     assert "|tok:13a|" in nmt(*arguments, "--target-lang", "de", folder=tmp_path).stdout
@@ -107,6 +107,10 @@ def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     assert result.stderr.startswith("nmt eval: warning: ref:1: invalid UTF-8 replaced\n")
     piped = nmt("--hypothesis", "-", "--reference", "hyp", folder=tmp_path, stdin="\udcff\n")
     assert "nmt eval: warning: stdin:1: invalid UTF-8 replaced\n" in piped.stderr
+    (tmp_path / "ref").write_bytes(b"sch\xf6n\n" * 9)
+    many = nmt("--hypothesis", "ref", "--reference", "ref", folder=tmp_path).stderr.splitlines()
+    assert len(many) == 6, "each file is read once"
+    assert many[-1].endswith("9 lines in all; if the text is Latin-1, iconv -f latin-1 -t utf-8 mends it")
 
 
 REFUSALS = [
@@ -226,6 +230,12 @@ def test_given_files_are_translated_kept_and_scored(trained: Path, capsys: pytes
     assert "nrefs:2|" in of_model
     assert run(["eval", *given, "-o", "kept.de"]) == 2
     assert capsys.readouterr().err.endswith("kept.de: exists; use --force\n")
+
+
+def test_the_test_set_itself_is_not_written_over(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval", "-o", "test.de", "--force"]) == 2
+    assert capsys.readouterr().err.endswith("test.de: input and output are the same file; name another with -o\n")
+    assert Path("test.de").read_text(encoding="utf-8").split("\n")[:-1] == TARGETS
 
 
 def test_tokenizer_that_is_not_there_is_refused_before_translating(

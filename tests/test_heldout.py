@@ -11,7 +11,7 @@ from trainings import write_files
 
 from nmt.config import DataConfig
 from nmt.corpus import Pair, ParallelCorpus
-from nmt.errors import DataError
+from nmt.errors import DataError, OptionError
 from nmt.training import heldout
 from nmt.training.heldout import Split, hold_out
 
@@ -64,8 +64,32 @@ def test_nothing_is_held_out_of_synthetic_pairs(tmp_path: Path) -> None:
     few = hold_out(ParallelCorpus(files, DataConfig(tags=["", ""])), 7, has_test=True)
     assert any(pair in set(synthetic) for pair in few.test), "without a tag none of them is known"
     none = hold_out(ParallelCorpus(files[:1], DataConfig(tags=["<bt>"])), 7, has_test=True)
-    assert (none.valid, none.test) == ([], [])
-    assert none.notes == ["no test pairs are held out of 0, fewer than 5,000; give a test corpus"]
+    assert (len(none.valid), len(none.test)) == (160, 160), "better of those than of the training pairs themselves"
+    assert none.notes == ["0 pairs have no tag, too few: tagged ones are held out, too; validate on real pairs"]
+
+
+def test_a_run_that_saved_other_pairs_is_refused(tmp_path: Path) -> None:
+    """It may have learnt from what is held out now, or the files were changed."""
+    split = hold_out(corpus(tmp_path, [("\ufeffone ", "eins\r"), *distinct(5000)]), 1, has_test=True)
+    data = DataConfig(source_lang="en", target_lang="de")
+    heldout.check(tmp_path, split, data)
+    heldout.save(tmp_path, split, data)
+    heldout.check(tmp_path, split, data)
+    for part in (split.valid, split.test):
+        other = part[0]
+        part[0] = Pair("another", other.target)
+        with pytest.raises(
+            OptionError, match=r"heldout\.(valid|test)\.en: other pairs are held out now; was it changed"
+        ):
+            heldout.check(tmp_path, split, data)
+        part[0] = other
+
+
+def test_a_mark_at_the_beginning_is_no_other_pair(tmp_path: Path) -> None:
+    data = DataConfig(source_lang="en", target_lang="de")
+    split = Split(heldout.HeldOut(corpus(tmp_path, distinct(1))), [Pair("\ufeffa\u2028b", "c\rd")], [], [])
+    heldout.save(tmp_path, split, data)
+    heldout.check(tmp_path, split, data)
 
 
 def test_pairs_that_share_a_side_are_left_out_too(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Parquet, Arrow and what `datasets` saved are read like any corpus; no code of a data set is run."""
 
+import errno
 import logging
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 
 from nmt.config import DataConfig
 from nmt.corpus import Pair, ParallelCorpus
-from nmt.errors import DataError
-from nmt.hub import DatasetRows, parse
+from nmt.errors import DataError, ResourceError
+from nmt.hub import DatasetRows, _explained, parse
 
 FLAT = {"id": [1, 2], "en": ["one", "two"], "de": ["eins", "zwei"]}
 NESTED = {"translation": [{"de": "eins", "en": "one"}, {"de": "zwei", "en": "two"}]}
@@ -119,6 +120,22 @@ def test_damaged_and_empty_containers_are_bad_data(here):
     for spec in ("x.parquet", "empty"):
         with pytest.raises(DataError, match=f"{spec}: cannot be read by datasets: .*"):
             list(corpus(spec))
+
+
+def test_files_that_do_not_go_together_are_bad_data_and_a_full_disk_is_none(here):
+    for number, data in enumerate([FLAT, {**FLAT, "more": [1, 2]}]):
+        datasets.Dataset.from_dict(data).to_parquet(f"columns/train-0000{number}-of-00002.parquet")
+    for number, english in enumerate([["one"], [["two"]]]):
+        datasets.Dataset.from_dict({"en": english, "de": ["eins"]}).to_parquet(f"types/{number}.parquet")
+    for spec in ("hf:./columns", "types"):
+        with pytest.raises(DataError, match=f"{spec}: cannot be read by datasets: .*"):
+            list(corpus(spec))
+    wrapped = datasets.exceptions.DatasetGenerationError("An error occurred")
+    wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert isinstance(_explained("hf:x", wrapped), ResourceError)
+    assert "An error occurred" in str(
+        _explained("hf:x", datasets.exceptions.DatasetGenerationError("An error occurred"))
+    )
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,14 @@ def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "exists").read_text() == (tmp_path / "file.parts").read_text() == "kept"
 
 
+def test_a_task_that_was_killed_while_it_was_written_is_begun_anew(tmp_path: Path) -> None:
+    run(tmp_path / "sound")
+    (tmp_path / "out.parts").mkdir()
+    (tmp_path / "out.parts" / f"task.json.tmp-{2**30}").write_bytes(b"{")
+    run(tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "sound").read_bytes()
+
+
 def test_only_one_process_works_on_an_output(tmp_path: Path) -> None:
     with (
         open_partial(tmp_path / "out", (), TASK),

@@ -19,6 +19,8 @@ from nmt.alignment import word_numbers
 from nmt.batches import EOS, UNK, Padded
 from nmt.config import SearchConfig
 from nmt.errors import ModelError, ResourceError
+from nmt.inspect.profile import parts_of_search
+from nmt.models import build
 from nmt.output import Writer
 from nmt.search import search
 from nmt.split import split
@@ -327,6 +329,20 @@ def test_processes_translate_as_one_thread_does(listed: Path, options: SearchCon
     expected = Translator.load(listed, device="cpu", threads=1).translate_block(lines, small, extras)
     together = Translator.load(listed, device="cpu", threads=2, fork=True)
     assert together.translate_block(lines, small, extras) == expected
+
+
+def test_where_the_time_of_a_search_goes_is_seen_beside_other_threads(tokenizers: Tokenizers) -> None:
+    config = tiny_config()
+    model = build(config.model, tokenizers.source.size, tokenizers.target.size, shared=True).eval()
+    torch.set_num_threads(2)
+    try:
+        speaker = Translator(config, tokenizers, model, CPU)
+        shares = parts_of_search(speaker, SOURCES * 3, SHORT.model_copy(update={"batch_tokens": 16}))
+    finally:
+        torch.set_num_threads(1)
+    assert shares["step"] > 0
+    assert sum(shares.values()) == pytest.approx(1)
+    assert speaker.translate(SOURCES, SHORT)
 
 
 # ---- faults -----------------------------------------------------------------------------------------------------

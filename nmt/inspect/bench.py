@@ -6,6 +6,7 @@ sentence by itself: its outputs are cut at the length that the corpus's translat
 
 from __future__ import annotations
 
+import gc
 import resource
 import statistics
 import sys
@@ -17,10 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from nmt import recipe
 from nmt.batches import Batch, Position, epoch_batches, pack
 from nmt.config import Config
 from nmt.corpus import ParallelCorpus
-from nmt.device import Compute, compute
+from nmt.corpus_profile import profile
+from nmt.device import Compute, compute, give_back_memory, has_bf16
 from nmt.encoded import EncodedCorpus, Encoding
 from nmt.frozen import freeze
 from nmt.inspect.profile import now, parts_of_search, parts_of_training
@@ -76,7 +79,11 @@ class Subject(NamedTuple):
 
 def prepare(config: Config, trained: Path | None, cache: Path) -> Subject:
     """Read the head of the corpus and learn a tokenizer from it, or take the one of a trained run."""
-    pairs = list(islice(ParallelCorpus(config.data.train, config.data), PAIRS))
+    whole = ParallelCorpus(config.data.train, config.data)
+    if config.training.recipe == "auto" and not trained:  # what is trained is what it makes of the corpus
+        machine = recipe.Machine(torch.cuda.is_available(), has_bf16())
+        config = recipe.apply(config, recipe.choose(config, profile(whole), machine))
+    pairs = list(islice(whole, PAIRS))
     tokenizers = Tokenizers.load(run_folder(trained)) if trained else Tokenizers.train(pairs, config.tokenizer)
     encoding = Encoding(tokenizers, config.data.max_length)
     corpus = EncodedCorpus.build(pairs, encoding, cache=cache)
@@ -200,6 +207,8 @@ def _forget_peak(on: Compute) -> None:
     if on.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(on.device)
     elif PEAK.exists():
+        gc.collect()
+        give_back_memory()  # what was freed is kept else, and would count for what comes next
         PEAK.write_text("5")
 
 

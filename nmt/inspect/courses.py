@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 Points = list[tuple[float, float]]
 
 OVER = {"steps": "optimizer steps", "tokens": "target tokens, by mean speed", "time": "hours of training"}
-BREAK = 600.0  # seconds without a line, beyond which a training is taken to have stood still
+# Seconds without a line, or times what the steps usually take, beyond which a training is taken to have stood still.
+BREAK, USUAL = 600.0, 3
 
 
 class Course(NamedTuple):
@@ -66,9 +67,9 @@ def _hours(records: Sequence[Mapping[str, Any]]) -> list[float]:
     per_step = median([seconds for seconds, _ in spans]) if spans else 0.0
     passed = [per_step * records[0]["step"]] if records else []
     for before, after in pairwise(records):
-        seconds = after["time"] - before["time"]
-        is_break = not 0 <= seconds <= BREAK
-        passed.append(passed[-1] + (per_step * (after["step"] - before["step"]) if is_break else seconds))
+        seconds, usual = after["time"] - before["time"], per_step * (after["step"] - before["step"])
+        is_break = not 0 <= seconds <= max(BREAK, USUAL * usual)
+        passed.append(passed[-1] + (usual if is_break else seconds))
     return [seconds / 3600 for seconds in passed]
 
 
@@ -79,7 +80,7 @@ def _spans(records: Sequence[Mapping[str, Any]]) -> list[tuple[float, Mapping[st
         for first, last in pairwise(records)
         if first["kind"] == last["kind"] == "train"
         and last["step"] > first["step"]
-        and 0 < last["time"] - first["time"] <= BREAK
+        and last["time"] > first["time"]
         and "tokens_per_second" in last
     ]
 

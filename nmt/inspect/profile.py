@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,15 +63,16 @@ def parts_of_training(learner: Learner, batches: Iterator[Batch], on: Compute) -
 
 def parts_of_search(translator: Translator, lines: Sequence[str], options: SearchConfig) -> dict[str, float]:
     """Return the shares of encoding, steps of the decoder, top-k, reordering and all else, as a profiler sees them."""
-    model = translator.model
+    model, together = translator.model, translator._translate
     translator.model = _Timed(model)  # type: ignore[assignment]
+    translator._translate = partial(map, translator._outputs)  # a profiler sees this thread alone
     try:
         with torch.profiler.profile() as profile:
             began = time.perf_counter()
             translator.translate_block(lines, options)
             spent = (time.perf_counter() - began) * 1e6
     finally:
-        translator.model = model
+        translator.model, translator._translate = model, together
     parts = dict.fromkeys(("encode", "step", "top-k", "reorder"), 0.0)
     for event in profile.key_averages():
         name = OPERATIONS.get(event.key, event.key)

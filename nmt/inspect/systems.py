@@ -13,6 +13,8 @@ from nmt.errors import NmtError
 from nmt.inspect.breakdown import count_words, words
 from nmt.inspect.model import measured
 from nmt.inspect.report import Background, Frequencies, System
+from nmt.text import clean
+from nmt.training import heldout
 from nmt.training.checkpoint import load_fingerprints, run_folder
 from nmt.translate import Translator
 
@@ -49,6 +51,19 @@ def training_words(path: Path, config: DataConfig, sources: Sequence[str]) -> Ba
         if corpus.fingerprints() != load_fingerprints(run_folder(path)):
             return Background(notes=[f"Frequencies of words: {name} has changed since the training."])
         wanted = {word for line in sources for word in words(line)}
-        return Background(Frequencies(name, count_words((pair.source for pair in corpus), wanted)))
+        unseen = _held_out(run_folder(path), config)
+        seen = (pair.source for pair in corpus if not unseen & {*map(_key, pair)})
+        return Background(Frequencies(name, count_words(seen, wanted)))
     except NmtError as error:
         return Background(notes=[f"Frequencies of words: the training corpus cannot be read ({error})."])
+
+
+def _held_out(run: Path, config: DataConfig) -> set[str]:
+    """Return the sides of the pairs that a run held out of its corpus: no pair with one of them was trained on."""
+    parts: tuple[heldout.Part, ...] = ("valid", "test")
+    saved = [heldout.load(run, part, config) for part in parts if heldout.is_saved(run, part, config)]
+    return {_key(text) for sides in saved for side in sides for text in side}
+
+
+def _key(text: str) -> str:
+    return clean(text).strip().casefold()

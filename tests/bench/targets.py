@@ -60,16 +60,19 @@ def _training(found: Found) -> list[Target]:
 
 def _translation(found: Found) -> list[Target]:
     fp32, part = _ours(found, "translation", "fp32"), "translation"
-    shipped = [record for record in _torch(found, part) if record.is_shipped]
-    torch, wordiest = best(shipped, SENTENCES), best(shipped, SPEED)
     engine, small = (best(_engine(found, part, kind), SENTENCES) for kind in ("float32", "int8"))
     whole = best(_engine(found, part, "int8"), WHOLE, is_least=True)
     fastest, quickest = fastest_of_ours(found, SENTENCES), fastest_of_ours(found, WHOLE, is_least=True)
     own = best([record for record in found.of(part) if record.toolkit == OURS and _is_fp32(record)], SENTENCES)
     name = f"translation, {fastest[0].mode if fastest else 'best mode'}"
-    rows = [
-        _target("translation, fp32, PyTorch peers, sentences", 3.0, 2.0, ratio(fp32, torch, SENTENCES), torch),
-        _target("translation, fp32, PyTorch peers, pieces", 3.0, 2.0, ratio(fp32, wordiest, SPEED), wordiest),
+    rows = []
+    for title, peers in (("as shipped", True), ("any setting", False)):
+        for unit, of in (("sentences", SENTENCES), ("pieces", SPEED)):
+            peer = best([record for record in _torch(found, part) if record.is_shipped or not peers], of)
+            rows.append(
+                _target(f"translation, fp32, PyTorch peers {title}, {unit}", 3.0, 2.0, ratio(fp32, peer, of), peer)
+            )
+    rows += [
         _target("translation, fp32, best layouts, CTranslate2", 1.0, 0.5, ratio(own, engine, SENTENCES), engine),
         _target(f"{name}, CTranslate2 int8", 1.0, 0.4, ratio(fastest, small, SENTENCES), small),
         _target(
@@ -97,7 +100,7 @@ def fastest_of_ours(found: Found, of: Of, *, is_least: bool = False) -> list[Rec
 def _memory(found: Found) -> list[Target]:
     rows = []
     alone = tuple(f"{mode}, one worker" for mode in ("fp32", "bf16", "bf16, shortlist"))
-    for part, modes in (("training", ("fp32", "bf16")), ("translation", alone)):
+    for part, modes in (("training", ("fp32", "bf16")), ("translation", (*alone, "fp32"))):
         peer = best(_torch(found, part), PEAK, is_least=True)
         for mode in modes:
             against = ratio(_ours(found, part, mode), peer, PEAK)

@@ -27,7 +27,8 @@ def main() -> None:
     captions = Path(os.environ.get("NMT_DATA") or CHECKOUT / "../shared/data").resolve() / "multi30k"
     if not captions.is_dir():
         raise SystemExit(f"quality: {captions} is absent; set NMT_DATA to the folder above multi30k/")
-    place = Place(options.output.resolve(), captions.parent, options.max_steps)
+    folder = options.output.resolve() / f"{options.max_steps}-steps"  # what was only tried out is no part of a table
+    place = Place(folder, captions.parent, options.max_steps)
     _write_few(captions, place.folder)
     wanted = trainings(options.only, options.seeds)
     run_all(place, wanted, options.workers)
