@@ -16,7 +16,8 @@ from nmt.cli import run
 from nmt.config import Config, SearchConfig
 from nmt.corpus import ParallelCorpus
 from nmt.evaluate import score
-from nmt.training import checkpoint
+from nmt.inspect.systems import training_words
+from nmt.training import checkpoint, heldout
 from nmt.translate import Translator
 
 QUICK = {"beam_size": 2, "max_length_ratio": 0.5, "max_length_offset": 3}  # random weights never end by themselves
@@ -289,3 +290,20 @@ def test_what_is_wrong_with_a_report_is_said_in_one_line(
     assert out == ""
     assert err.splitlines()[-1].startswith(f"nmt eval: error: {message}")
     assert not Path("x.html").exists()
+
+
+def test_words_of_held_out_pairs_were_not_seen_in_training(tmp_path: Path) -> None:
+    """Nor those of pairs that share a side with one, in any case of letters."""
+    pairs = [("a dog", "ein Hund"), ("a cat", "eine Katze"), ("a kitten", "EINE KATZE"), ("the dog", "der Hund")]
+    files = [str(tmp_path / f"train.{language}") for language in ("en", "de")]
+    for file, lines in zip(files, zip(*pairs, strict=True), strict=True):
+        Path(file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    config = tiny_config()
+    data = config.data.model_copy(update={"train": tuple(files)})
+    run = write_run(tmp_path / "run", Config(data=data, model=config.model))
+    checkpoint.save_config(run, Config(data=data, model=config.model), ParallelCorpus(files, data).fingerprints())
+    for number in (0, 1):
+        heldout.paths(run, "valid", data)[number].write_text(f"{pairs[1][number]}\n", encoding="utf-8")
+    known, notes = training_words(run, data, ["a dog", "cat and kitten"])
+    assert known
+    assert (known.occurrences, list(notes)) == ({"a": 1, "dog": 2}, [])

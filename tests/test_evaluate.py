@@ -152,7 +152,7 @@ def test_missing_mecab_says_what_to_install(language: str, module: str) -> None:
     if find_spec(module):
         assert f"|tok:{language}-mecab" in score(["雨"], [["雨"]], target_lang=language)[0].signature
         return
-    with pytest.raises(OptionError, match=rf"^--tokenize {language}-mecab: needs MeCab.*'nmt\[{language}\]'"):
+    with pytest.raises(OptionError, match=rf"^--tokenize {language}-mecab: needs MeCab.*'sacrebleu\[{language}\]'"):
         score(["雨"], [["雨"]], target_lang=language)
 
 
