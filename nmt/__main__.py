@@ -12,6 +12,8 @@ from nmt.cli import run
 class Notes(io.TextIOWrapper):
     """A stderr that takes no word where its disk is full: what the command is for goes on."""
 
+    original: TextIO
+
     def write(self, text: str) -> int:
         """Write the text, or leave it."""
         try:
@@ -35,7 +37,9 @@ def notes(stream: TextIO | None) -> TextIO:
     """Return a stderr that neither ends the command nor, where it is closed, leaves print with stdout in its place."""
     if stream is None:
         return open(os.devnull, "w")
-    return Notes(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
+    taken = Notes(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
+    taken.original = stream  # which would close the file if nobody had it any more
+    return taken
 
 
 def main() -> None:
