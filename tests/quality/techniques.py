@@ -33,6 +33,8 @@ TECHNIQUES = (
     Technique("base", "nothing: dropout 0.3, label smoothing 0.1, EMA, cosine", ()),
     Technique("dropout", "dropout 0.1 in place of 0.3", ("model.dropout=0.1",)),
     Technique("muon", "Muon in place of AdamW", ("training.optimizer=muon",)),
+    Technique("lsa", "embeddings that begin with the pairs", ("model.embeddings=lsa",)),
+    Technique("muon-lsa", "both", ("training.optimizer=muon", "model.embeddings=lsa")),
     Technique("post", "post-norm, at half the rate", ("model.norm=post", "training.learning_rate=1e-3")),
     Technique("words", "word dropout 0.1", ("model.word_dropout=0.1",)),
     Technique("bpe", "BPE in place of unigram", ("tokenizer.type=bpe",)),
