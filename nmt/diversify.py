@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,8 @@ from nmt.training.heldout import FEWEST_WITH_TEST, hold_out
 from nmt.training.signals import Interrupt, Interrupted
 from nmt.vocabulary import automatic_size
 
-TEACHERS, STUDENT = 0.2, 0.5  # of the time, each teacher and the student; the rest is for translating
+TEACHERS, STUDENT = 0.2, 0.5  # of the time, each teacher and, at least, the student, who has what translating leaves
+CLOCK = "seconds"  # file with what the teachers have taken
 REAL = 2  # times as often as what a model wrote is a pair of the corpus read (docs/quality.md)
 MORE_DROPOUT, MOST_DROPOUT = 0.1, 0.3  # for the student, which reads all of it more often than a teacher
 BEAM = 5
@@ -82,7 +84,12 @@ class Plan(NamedTuple):
         """
         for number, step in enumerate(self.teaching(), 1):
             if not (step.makes and step.makes.exists()):
-                _take(step, number, say)
+                before = time.monotonic()
+                try:
+                    _take(step, number, say)
+                finally:
+                    taken = self._taken() + time.monotonic() - before
+                    replace_file(self.folder / CLOCK, f"{taken:.0f}\n".encode())
         _take(self.learning(), STEPS, say)
 
     @property
@@ -117,6 +124,11 @@ class Plan(NamedTuple):
         chosen = {**self._shape(), "data.weights": [REAL, *[1] * len(new)]}
         words = self._training([*self.texts.train, *new], self.texts.valid, self.run, 2, chosen)
         return Step([*words, *(word for file in self.texts.test for word in ("--test", file))])
+
+    def _taken(self) -> float:
+        """Return the seconds that training and asking the teachers has taken, stopped ones included."""
+        file = self.folder / CLOCK
+        return float(file.read_text()) if file.exists() else 0.0
 
     def _new(self) -> Iterator[Path]:
         """Yield the files that hold a pair which is no fault of a translation, and not in the corpus before."""
@@ -156,9 +168,11 @@ class Plan(NamedTuple):
         source, target = (Path(name).suffix[1:] for name in corpora[:2])
         words = ["train", *corpora, "--source-lang", source, "--target-lang", target, "-o", str(run)]
         words += [word for file in valid for word in ("--valid", file)]
-        training, share = self.config.training, (TEACHERS, TEACHERS, STUDENT)[number]
-        seconds = max((training.max_time or BUDGET_CPU) * share, 1.0)
-        words += ["--max-time", f"{seconds:.0f}s", "--seed", str(training.seed + number), *self.machine]
+        training = self.config.training
+        budget = training.max_time or BUDGET_CPU
+        left = budget - self._taken() if (self.folder / CLOCK).exists() else 0.0
+        seconds = max(left, budget * STUDENT) if number == 2 else budget * TEACHERS
+        words += ["--max-time", f"{max(seconds, 1.0):.0f}s", "--seed", str(training.seed + number), *self.machine]
         settings = ["data.hold_out_test=false", *(f"{key}={value}" for key, value in (chosen or {}).items())]
         settings += [each for each in self.settings if each.partition("=")[0].strip() not in OWN]
         return [*words, *(word for setting in settings for word in ("--set", setting))]

@@ -217,6 +217,32 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     monkeypatch.setattr(diversify, "NMT", (sys.executable, "-S", "-c", SAY + program))
 
 
+def test_the_student_has_the_time_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the teachers have taken is known after a stop, too; and half of the time is the student's in any case."""
+    made = plan(tmp_path)
+    taught(made, TEACHER, [])
+    made.written[1].unlink()
+    now = [0.0]
+    monkeypatch.setattr(diversify, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    stops = [Interrupted(signal.SIGTERM), None, None, None]
+
+    def take(step: Step, number: int, say: object) -> None:
+        now[0] += 900 if number < diversify.STEPS else 5000
+        if stop := stops.pop(0):
+            raise stop
+        if number == 4:
+            made.written[1].write_text("1 1\teins 1\n", encoding="utf-8")
+
+    monkeypatch.setattr(diversify, "_take", take)
+    with pytest.raises(Interrupted):
+        made.carry_out(quiet)
+    made.carry_out(quiet)
+    assert stops == []
+    assert value(made.learning().words, "--max-time") == "3300s", "the student's own time is none of the teachers'"
+    (made.folder / diversify.CLOCK).write_text("4000\n")
+    assert value(made.learning().words, "--max-time") == "3000s"
+
+
 def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan(tmp_path)
     taught(made, TEACHER, [])
