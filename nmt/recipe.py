@@ -64,7 +64,12 @@ ON_GPU = (
     Size(EVERYTHING_ELSE, 1024, 6, 16, 4096, 0.1, "the big model of arXiv 1706.03762, table 3"),
 )
 WIDTHS = {"dim", "heads", "feed_forward"}  # which suit each other: where one is given, none is chosen
-BATCH_TOKENS = ((10_000, 1024), (300_000, 4096), (EVERYTHING_ELSE, 8192))  # for corpora of fewer pairs
+SMALL, LARGE = (
+    "small batches for small corpora (arXiv 1905.11901)",
+    "large batches for large corpora (arXiv 1806.00187)",
+)
+BATCH_TOKENS = ((10_000, 1024, SMALL), (300_000, 4096, SMALL), (EVERYTHING_ELSE, 8192, LARGE))  # for fewer pairs
+RARE = 0.9995  # of the characters, where there are thousands of them, as sentencepiece advises
 # Where time is short a CPU makes its batches smaller until so many steps fit, down to so many tokens. Muon needs fewer,
 # and cores share a large batch better (docs/quality.md).
 ENOUGH_STEPS = {"adam": 10_000, "adamw": 10_000, "muon": 3_000}
@@ -73,6 +78,7 @@ TESTED = 5_000  # pairs from which some can be spared for a test
 TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another
 AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth
 PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs
+AGREEMENT = 5.0  # weight of R-Drop, arXiv 2106.14448 section 3.2
 AGREED = 3  # times as many until readings agree; with fewer R-Drop did worse than nothing (docs/quality.md)
 FEWEST, MOST = 5, 200  # epochs
 # At most, for fewer passes over the root of the pairs: what is read so seldom is not known by heart, and dropout slows
@@ -81,7 +87,8 @@ DROPOUT = ((0.02, 0.0), (0.2, 0.1), (0.6, 0.2), (inf, 1.0))
 TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model
 FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the root of their share
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
-MOST_VALIDATIONS, BETWEEN = 10, 120.0  # and the seconds of the time that each may stand for
+MOST_VALIDATIONS, BETWEEN, APART = 10, 120.0, 200  # and seconds of the time, and steps, that each stands for at least
+WARMUP = 0.1, 2000  # of the steps, and steps at most
 TRAINED = 0.9  # of the time; the rest goes to validations and to the end
 HOPED = 1.5  # times the steps that fit at the pace timed are planned: a plan is shortened on the way, never longer
 
@@ -99,7 +106,7 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
     training, given = config.training, _given(config)
     budget, enough, affordable = _budget(config, machine), _enough(pace), _affordable(config, machine, pace)
     agrees = pace.pairs < AGREEING and min(affordable / 2, training.max_epochs or affordable) >= AGREED * enough
-    alpha = training.rdrop if "training.rdrop" in given else 5.0 * agrees
+    alpha = training.rdrop if "training.rdrop" in given else AGREEMENT * agrees
     passes = float(training.max_epochs or (AGREED * enough if alpha else enough))
     affordable /= 1 + (alpha > 0)
     fitting, hoped = min(passes, affordable), min(passes, affordable * HOPED)
@@ -111,16 +118,16 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
     if affordable < passes:
         long += f", and more if it gets faster; better {passes:.0f} times, "
         long += f"with --max-time {_clock(budget * passes / affordable)}"
-    validations = min(MOST_VALIDATIONS, max(1, min(steps // 200, int(budget / BETWEEN))))
+    validations = min(MOST_VALIDATIONS, max(1, min(steps // APART, int(budget / BETWEEN))))
     choices = [
-        Choice("training.max_time", budget, "so long at most"),
+        Choice("training.max_time", budget, f"{_clock(budget)}, as long as people wait without being asked"),
         Choice("training.rdrop", alpha, _agreement(agrees, pace.pairs)),
         Choice("training.max_steps", steps, long),
         Choice("model.dropout", _dropout(fitting, pace.pairs, machine), "more for few pairs that are read often"),
         Choice("training.schedule", "cosine", "falls to 0 at the last step, which is known"),
         Choice("training.learning_rate", _rate(config), "falls with the width of the model and with small batches"),
-        Choice("training.warmup", min(2000, max(1, steps // 10)), "a tenth of the steps"),
-        Choice("training.valid_every", max(1, round(steps / validations)), "often enough to see how it goes"),
+        Choice("training.warmup", min(WARMUP[1], max(1, int(steps * WARMUP[0]))), "a tenth of the steps"),
+        Choice("training.valid_every", max(1, round(steps / validations)), f"{validations} in all: each takes time"),
     ]
     return [choice for choice in choices if choice.key not in given]
 
@@ -212,8 +219,10 @@ def _tokenizer(profile: CorpusProfile) -> Iterator[Choice]:
     if not together:
         why = f"{source.script} and {target.script} share no letters"
     yield Choice("tokenizer.shared", together, why)
+    yield Choice("tokenizer.type", "unigram", "no worse than BPE on few pairs (docs/quality.md)")
+    yield Choice("tokenizer.sampling", 0.0, "drawn segmentations cost more than they gave (docs/quality.md)")
     if not (source.has_spaces and target.has_spaces):
-        yield Choice("tokenizer.character_coverage", 0.9995, "thousands of characters; the rarest become bytes")
+        yield Choice("tokenizer.character_coverage", RARE, "thousands of characters; the rarest become bytes")
 
 
 def _model(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator[Choice]:
@@ -237,13 +246,18 @@ def _shape(size: Size, reason: str) -> Iterator[Choice]:
 
 
 def _training(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator[Choice]:
-    tokens = next(tokens for below, tokens in BATCH_TOKENS if profile.pairs < below)
-    yield Choice("training.batch_tokens", tokens, "small batches for small corpora (arXiv 1905.11901)")
+    tokens, reason = next(row[1:] for row in BATCH_TOKENS if profile.pairs < row[0])
+    yield Choice("training.batch_tokens", tokens, reason)
+    yield Choice("training.label_smoothing", 0.1, "words that are nearly as good are no mistakes (arXiv 1512.00567)")
+    yield Choice(
+        "training.ema", 0.999, "as good as the mean of the last checkpoints, and there at once (docs/quality.md)"
+    )
     if config.model.type == "transformer" and not machine.has_gpu and not config.training.fsdp:
         yield Choice("training.optimizer", "muon", "more is learnt from each pair than with AdamW (arXiv 2502.16982)")
     if machine.has_bf16 and not machine.has_gpu:
         yield Choice("training.precision", "bf16", "this CPU has it: faster, and as good")
     yield Choice("training.patience", 0, "the learning rate falls to its end, and the last weights are the best")
+    yield Choice("search.beam_size", 5, "wider ones gain next to nothing and take longer (nmt eval --beams)")
     if config.data.valid or profile.pairs >= TUNED:
         yield Choice("training.tune_length_penalty", True, "what suits differs from corpus to corpus")
 

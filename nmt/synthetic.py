@@ -121,9 +121,9 @@ class Mono:
 
 
 class Limits(NamedTuple):
-    """What a back-translated pair must keep to."""
+    """What a pair that a model has made must keep to."""
 
-    max_length: int  # tokens of either side
+    max_length: float  # tokens of either side
     max_ratio: float = 3.0  # tokens of the longer side per token of the shorter
     min_score: float = -math.inf  # nats per token of the translation, with its EOS
     min_chrf: float = 0.0  # percent, of the translation back
@@ -151,7 +151,7 @@ class BackTranslation:
         for row, translation in enumerate(found):
             reasons[row] = reasons[row] or fault(lines[row], translation, self.limits)
         if self.forward is not None:
-            self._translate_back(lines, found, reasons)
+            _translate_back(self.forward, lines, [each.text for each in found], reasons, self.limits.min_chrf)
         rows = [
             f"{_field(translation.text)}\t{_field(line)}\n"
             for line, translation, reason in zip(lines, found, reasons, strict=True)
@@ -175,16 +175,17 @@ class BackTranslation:
             reasons.append(next((reason for reason, is_so in refusals.items() if is_so), ""))
         return reasons
 
-    def _translate_back(self, lines: Sequence[str], found: Sequence[Translation], reasons: list[str]) -> None:
-        """Refuse what does not come back as it was."""
-        assert self.forward is not None
-        rows = [row for row, reason in enumerate(reasons) if not reason]
-        one = {"n_best": 1, "sample": False}
-        search = self.forward.fill_device(self.forward.config.search.model_copy(update=one))
-        back = self.forward.translate([found[row].text for row in rows], search)
-        for row, score in zip(rows, sentence_scores("chrf", back, [lines[row] for row in rows]), strict=True):
-            if score < self.limits.min_chrf:
-                reasons[row] = "round trip"
+
+def _translate_back(
+    way_back: Translator, lines: Sequence[str], texts: Sequence[str], reasons: list[str], least: float
+) -> None:
+    """Refuse lines that do not come back as they were from what they have become."""
+    rows = [row for row, reason in enumerate(reasons) if not reason]
+    search = way_back.fill_device(way_back.config.search.model_copy(update={"n_best": 1, "sample": False}))
+    back = way_back.translate([texts[row] for row in rows], search)
+    for row, score in zip(rows, sentence_scores("chrf", back, [lines[row] for row in rows]), strict=True):
+        if score < least:
+            reasons[row] = "round trip"
 
 
 def fault(line: str, translation: Translation, limits: Limits) -> str:
@@ -216,13 +217,18 @@ class Distillation:
     teacher: Translator
     search: SearchConfig  # with as many hypotheses as are chosen among
     metric: Metric = "bleu"  # of a sentence, by which is chosen (arXiv 1606.07947 section 3.3)
+    limits: Limits = Limits(math.inf, math.inf, keep_copies=True)
+    back: Translator | None = None  # translates back what is to have `min_chrf`
 
     def pairs(self, block: Block[Pair]) -> Finished:
         """Return the pairs of a block, source TAB translation."""
         sources, references = [pair.source for pair in block.items], [pair.target for pair in block.items]
         found = self.teacher.translate_block(sources, self.search, Extras(first=block.first))
         chosen = [self._choose(*each) for each in zip(found, references, strict=True)]
-        reasons = ["not translated" if is_lost(output) else "" for output in chosen]
+        made = [each._replace(hypotheses=(output,)) for each, output in zip(found, chosen, strict=True)]
+        reasons = [fault(source, each, self.limits) for source, each in zip(sources, made, strict=True)]
+        if self.back is not None:
+            _translate_back(self.back, sources, [output.text for output in chosen], reasons, self.limits.min_chrf)
         rows = [
             f"{_field(source)}\t{_field(output.text)}\n"
             for source, output, reason in zip(sources, chosen, reasons, strict=True)

@@ -92,6 +92,23 @@ def test_a_mark_at_the_beginning_is_no_other_pair(tmp_path: Path) -> None:
     heldout.check(tmp_path, split, data)
 
 
+@pytest.mark.parametrize(("count", "held"), [(49_949, 998), (49_999, 999), (50_000, 1000), (50_100, 1000)])
+def test_a_thousand_are_enough(count: int, held: int, tmp_path: Path) -> None:
+    assert len(hold_out(corpus(tmp_path, distinct(count)), 1).valid) == held
+
+
+@pytest.mark.parametrize(("real", "are_real"), [(49, False), (50, True)])
+def test_a_few_real_pairs_are_better_to_validate_on_than_many_others(real: int, are_real: bool, tmp_path: Path) -> None:
+    files = []
+    for name, count in (("bt", 5000), ("real", real)):
+        rows = "".join(f"{name} {n}\t{name} {n} auch\n" for n in range(count))
+        (tmp_path / f"{name}.tsv").write_text(rows, encoding="utf-8")
+        files.append(str(tmp_path / f"{name}.tsv"))
+    split = hold_out(ParallelCorpus(files, DataConfig(tags=["<bt>", ""])), 1)
+    assert all(pair.source.startswith("real") for pair in split.valid) == are_real
+    assert (len(split.valid), bool(split.notes)) == ((1, False) if are_real else (100, True))
+
+
 def test_pairs_that_share_a_side_are_left_out_too(tmp_path: Path) -> None:
     """Every tenth pair has, in another case and between other spaces, the source or the target of the one before."""
     pairs = distinct(6000)

@@ -1211,6 +1211,8 @@ def test_back_translations_are_filtered(world: World) -> None:
 @keeps("distill", "distill --model", "distill --output", "distill --force", "distill --beam-size")
 @keeps("distill --length-penalty", "distill --best-of", "distill --metric", "distill --batch-tokens", "distill --shard")
 @keeps("distill --block-lines", "distill --set", "distill --encoding", "distill --bad-utf8", "distill --threads")
+@keeps("distill --sample", "distill --seed", "distill --max-ratio", "distill --min-score", "distill --round-trip")
+@keeps("distill --min-chrf")
 def test_a_corpus_is_translated_for_a_student(world: World) -> None:
     references = ["Le chien.", "Le roi.", "Le boulanger."]
     write(world.folder / "some.en", LINES)
@@ -1225,6 +1227,15 @@ def test_a_corpus_is_translated_for_a_student(world: World) -> None:
     for metric in ("bleu", "chrf"):
         shorter = made(world, "distill", *both, "--best-of", "20", "--metric", metric)[0]
         assert sum(map(len, shorter)) != sum(map(len, expected))
+    drawn = made(world, "distill", *both, "--sample")[0]
+    assert drawn == made(world, "distill", *both, "--sample", "--seed", "1")[0]
+    assert len(drawn) == len(made(world, "distill", *both, "--max-ratio", "9", "--min-score", "-99")[0]) == 3
+    strict = {"length ratio": ("--max-ratio", "1"), "score": ("--min-score", "0")}
+    strict["round trip"] = ("--round-trip", "trained", "--min-chrf", "100")
+    for reason, options in strict.items():
+        kept, told = made(world, "distill", *both, *options)
+        assert len(kept) < 3
+        assert re.search(rf"dropped: \d {reason}", told), told
     (world.folder / "some.fr").write_bytes("\n".join(FRENCH).encode("latin-1"))
     assert made(world, "distill", *both, "--encoding", "latin-1")[0] == expected
     assert len(made(world, "distill", *both, "--bad-utf8", "drop")[0]) == 1
@@ -1255,7 +1266,8 @@ def test_a_corpus_is_translated_both_ways_for_a_third_model(world: World) -> Non
     ]  # fmt: skip
     config, back = world.config("diverse"), world.config("diverse.parts/backward")
     assert (back.data.source_lang, back.training.max_time, back.training.seed) == ("fr", 48, 8)
-    assert (config.data.source_lang, config.training.max_time, config.training.seed) == ("en", 120, 9)
+    assert (config.data.source_lang, config.training.seed) == ("en", 9)
+    assert 120 <= (config.training.max_time or 0) < 240, "what the teachers have left of it"
     assert config.data.weights == (2, 1, 1)
     assert {(each.training.device, each.training.precision) for each in (config, back)} == {("cpu", "fp32")}
     again = world.nmt("diversify", "hub.jsonl", *how, "-o", "diverse").ok()

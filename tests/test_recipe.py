@@ -23,6 +23,7 @@ CPU, GPU = Machine(has_gpu=False, has_bf16=True), Machine(has_gpu=True, has_bf16
 PACE = Pace(pairs=29_000, steps_per_epoch=100.0, seconds_per_step=0.1)
 ENGLISH_GERMAN = [("A dog runs over the green grass.", "Ein Hund rennt über das grüne Gras.")] * 3
 JAPANESE = [("犬が緑の草の上を走っている。", "A dog runs over the green grass.")] * 3
+NUMBERS = [("1 2 3 4", "Eins und zwei und drei.")] * 3
 RUSSIAN = [("Собака бежит по зелёной траве.", "A dog runs over the green grass.")] * 3
 
 
@@ -52,9 +53,58 @@ def planned(config: Config, pace: Pace = PACE, machine: Machine = CPU) -> dict[s
         (CPU, 300_000, "training.batch_tokens", 4096, 8192),
         (CPU, 5_000_000, "model.dim", 256, 256),  # a CPU has no time for more
     ],
-)
+)  # fmt: skip
 def test_on_either_side_of_a_threshold(machine: Machine, pairs: int, key: str, below: object, above: object) -> None:
     assert (chosen(corpus(pairs - 1), machine).get(key), chosen(corpus(pairs), machine).get(key)) == (below, above)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "passes"),
+    [(1_000, 200), (5_872, 200), (5_874, 199.97), (29_000, 90), (9_300_000, 5.03), (9_400_000, 5), (10**9, 5)],
+)
+def test_passes_have_a_least_and_a_greatest_number(pairs: int, passes: float) -> None:
+    flags = {"training.rdrop": 0, "training.max_time": "99d"}
+    found = planned(load_config(None, flags=flags), Pace(pairs, 1000.0, 1e-6))
+    assert found["training.max_steps"] == pytest.approx(1000 * passes, abs=5)
+
+
+def test_without_a_limit_a_gpu_has_twice_the_time() -> None:
+    assert planned(Config())["training.max_time"] == 3 * 3600
+    assert planned(Config(), machine=GPU)["training.max_time"] == 6 * 3600
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "every"),
+    [(5, 1, 5), (399, 39, 399), (400, 40, 200), (1_999, 199, 222), (2_000, 200, 200), (19_990, 1_999, 1_999),
+     (20_010, 2_000, 2_001), (50_000, 2_000, 5_000)],
+)  # fmt: skip
+def test_warm_up_and_validations_of_few_and_of_many_steps(steps: int, warmup: int, every: int) -> None:
+    found = planned(load_config(None, flags={"training.max_steps": steps}))
+    assert (found["training.warmup"], found["training.valid_every"]) == (warmup, every)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "dropout"), [(99_999, 0.3), (100_000, 0.2), (499_999, 0.2), (500_000, 0.1), (10**7, 0.1)]
+)
+def test_larger_models_on_a_gpu_drop_less(pairs: int, dropout: float) -> None:
+    flags = {"training.max_steps": 10**6, "training.rdrop": 0}
+    assert planned(load_config(None, flags=flags), Pace(pairs, 100.0, 1e-3), GPU)["model.dropout"] == dropout
+
+
+def test_validation_pairs_that_are_given_are_enough_to_tune_on() -> None:
+    given = load_config(None, flags={"data.valid": ["valid.en", "valid.de"]})
+    assert chosen(corpus(500), config=given)["training.tune_length_penalty"] is True
+
+
+def test_what_is_always_chosen_is_said_too() -> None:
+    found = chosen(corpus())
+    assert {key: found[key] for key in ("tokenizer.type", "tokenizer.sampling", "search.beam_size")} == {
+        "tokenizer.type": "unigram", "tokenizer.sampling": 0.0, "search.beam_size": 5,
+    }  # fmt: skip
+    assert (found["training.ema"], found["training.label_smoothing"]) == (0.999, 0.1)
+    usual = Config()
+    assert (usual.tokenizer.type, usual.tokenizer.sampling, usual.search.beam_size) == ("unigram", 0.0, 5)
+    assert (usual.training.ema, usual.training.label_smoothing) == (0.999, 0.1)
 
 
 def test_the_tables_reach_every_corpus() -> None:
@@ -65,7 +115,8 @@ def test_the_tables_reach_every_corpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "shared", "coverage"), [(ENGLISH_GERMAN, True, None), (RUSSIAN, False, None), (JAPANESE, False, 0.9995)]
+    ("rows", "shared", "coverage"),
+    [(ENGLISH_GERMAN, True, None), (RUSSIAN, False, None), (JAPANESE, False, 0.9995), (NUMBERS, True, None)],
 )
 def test_scripts_decide_what_languages_share(rows: list[tuple[str, str]], shared: bool, coverage: float | None) -> None:
     found = chosen(corpus(rows=rows))
@@ -264,11 +315,18 @@ def test_a_wide_model_takes_time_for_five_passes() -> None:
     assert hurried(slow, GPU) == {}
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_narrow_model_stays_as_it_is() -> None:
+    slow = Pace(200_000, 1_000.0, 1.0)
+    config = load_config(None, flags={**WIDE, "model.dim": 128})
+    assert "model.dim" not in {choice.key for choice in hurry(config, CPU, slow, [*SHAPE, *WIDE])}
+    assert "model.dim" in {choice.key for choice in hurry(load_config(None, flags=WIDE), CPU, slow, [*SHAPE, *WIDE])}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
 @pytest.mark.parametrize(("part", "tokens"), [(1.0, None), (0.9999, 2048), (0.5, 2048), (0.4999, 1024), (0.001, 1024)])
 def test_batches_are_halved_until_enough_steps_fit(part: float, tokens: int | None, optimizer: str) -> None:
     """Of a corpus of which 20 passes are enough, of some that are wanted, or of a pass that is cut short."""
-    steps, how = round(part * {"adamw": 10_000, "muon": 3_000}[optimizer], 1), {"optimizer": optimizer}
+    steps, how = round(part * {"adam": 10_000, "adamw": 10_000, "muon": 3_000}[optimizer], 1), {"optimizer": optimizer}
     pace = Pace(587_250, steps / 20, 1e-6)
     assert hurried(pace, **how).get("training.batch_tokens") == tokens
     assert hurried(pace, GPU, **how) == {}, "which has no use for small ones"
@@ -367,6 +425,12 @@ def test_where_time_is_short_the_learning_rate_falls_all_the_same(
         assert "training ended: max_time 12 s" in told
         assert (rates[-1] < 0.05 * max(rates)) == (name == "planned"), rates
         assert len(rates) > 5
+        kept = load_config(run / "config.yaml").training
+        assert (kept.max_steps < 30_000, kept.max_time) == (name == "planned", 12), "what there was time for"
+        assert kept.max_steps == pytest.approx(records[-1]["step"], rel=0.05) or name == "given"
+    again = load_config(tmp_path / "planned" / "config.yaml", ["training.max_time=30s"])
+    told = run_training(tmp_path / "again", again)
+    assert f"training ended: max_steps {again.training.max_steps};" in told, "repeated, it ends where its rate does"
     more = {**flags, "training.max_steps": 300_000, "training.max_time": "16s"}
     more.pop("training.max_epochs")
     told = run_training(tmp_path / "planned", load_config(None, [word for word in SMALL if word != "--set"], more))

@@ -410,6 +410,9 @@ def test_what_cannot_be_distilled_is_said_in_one_line(terminal: Terminal, here: 
             "text.de, text.en: the source (en)",
         ),
         (["distill", "-m", "models/one", "text.en", "-o", "x"], 2, "text.en: text files come in pairs"),
+        (distil("-o", "x", "--seed", "3"), 2, "--seed 3: is for drawing; add --sample, or leave it out"),
+        (distil("-o", "x", "--sample", "-b", "3"), 2, "--beam-size: is for searching, --sample for drawing; leave"),
+        (distil("-o", "x", "--min-chrf", "3"), 2, "--round-trip: goes with --min-chrf; give both, or neither"),
         (
             distil("-o", "kd.de-en.tsv"),
             2,
@@ -427,6 +430,36 @@ def test_what_cannot_be_distilled_is_said_in_one_line(terminal: Terminal, here: 
         assert done.error.startswith(f"nmt distill: error: {message}")
         assert (done.code, done.out, done.error.count("\n")) == (code, "", 1)
     assert not (here / "x").exists()
+
+
+def test_what_a_teacher_wrote_is_filtered(terminal: Terminal, here: Path) -> None:
+    usual = rows_of(terminal, here, "kd.tsv")
+    assert len(usual) == 5
+    reasons = {
+        "length ratio": ("--max-ratio", "1"),
+        "score": ("--min-score", "-0.001"),
+        "round trip": ("--round-trip", "models/two", "--min-chrf", "100"),
+    }
+    for number, (reason, options) in enumerate(reasons.items()):
+        kept = rows_of(terminal, here, f"{number}.tsv", *options)
+        assert len(kept) < 5
+        assert all(row in usual for row in kept)
+        assert terminal.nmt(*distil("-o", f"{number}.tsv", "--force", *options), folder=here).error.endswith(
+            f"dropped: {5 - len(kept)} {reason}\n"
+        )
+    assert rows_of(terminal, here, "all.tsv", "--round-trip", "models/two", "--min-chrf", "0") == usual
+
+
+def test_a_teacher_can_draw(terminal: Terminal, here: Path) -> None:
+    drawn = rows_of(terminal, here, "a.tsv", "--sample")
+    assert drawn == rows_of(terminal, here, "b.tsv", "--sample", "--seed", "1")
+    assert drawn != rows_of(terminal, here, "c.tsv", "--sample", "--seed", "2")
+    assert drawn != rows_of(terminal, here, "d.tsv")
+
+
+def rows_of(terminal: Terminal, here: Path, name: str, *options: str) -> list[list[str]]:
+    terminal.nmt(*distil("-o", name, *options), folder=here).ok()
+    return rows(here / name)
 
 
 def test_a_corpus_is_read_as_the_settings_say(terminal: Terminal, here: Path, models: Path) -> None:

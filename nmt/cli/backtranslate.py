@@ -68,8 +68,7 @@ def backtranslate(
     force: common.Force = False,
 ) -> None:
     """Make training pairs by translating text of the target's language; the same command again goes on."""
-    if (round_trip is None) != (min_chrf is None):
-        raise OptionError("--round-trip: goes with --min-chrf; give both, or neither")
+    check_round_trip(round_trip, min_chrf)
     path = shared.existing(model, "-m")
     back = shared.existing(round_trip, "--round-trip") if round_trip is not None else None
     drawing = {"sample": sample or None, "top_k": top_k, "temperature": temperature, "seed": seed}
@@ -95,11 +94,17 @@ def backtranslate(
     limits = Limits(longest, max_ratio, least, min_chrf or 0.0, keep_copies, keep_duplicates)
     mono = Mono(files, lambda text: say(f"warning: {text}"))
     task = common.task("backtranslate", [path, back], search) | {"shard": shard, "block_lines": block_lines}
-    task |= {"limits": _shown(limits), "precision": precision, "encoding": encoding, "bad_utf8": bad_utf8}
+    task |= {"limits": shown(limits), "precision": precision, "encoding": encoding, "bad_utf8": bad_utf8}
     task |= {"text": {name: digest for file in files for name, digest in file.fingerprints().items()}, "order": texts}
     plan = Plan(mono, len(mono), block_lines, common.as_shard(shard))
     make = BackTranslation(reverse, filled(search, reverse, batch_tokens), limits, mono.is_first, forward)
     common.work_through(plan, make.pairs, common.Place(output, [file.path for file in files], task, force), say)
+
+
+def check_round_trip(model: str | None, least: float | None) -> None:
+    """Refuse one of two options that mean nothing by themselves."""
+    if (model is None) != (least is None):
+        raise OptionError("--round-trip: goes with --min-chrf; give both, or neither")
 
 
 def _flags(drawing: Mapping[str, object], searching: Mapping[str, object]) -> dict[str, object]:
@@ -133,6 +138,6 @@ def _text(name: str, data: DataConfig, options: TextOptions) -> TextFile:
     return TextFile(name, path, options)
 
 
-def _shown(limits: Limits) -> Mapping[str, object]:
+def shown(limits: Limits) -> Mapping[str, object]:
     """Return the limits as JSON can hold them."""
     return {name: str(value) if math.isinf(value) else value for name, value in limits._asdict().items()}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from nmt.cli import options as shared
 from nmt.cli import synthetic as common
-from nmt.cli.translate import Beam, Penalty, Size, filled, search_options
+from nmt.cli.backtranslate import Chrf, Ratio, Score, check_round_trip, shown
+from nmt.cli.translate import Beam, Penalty, Seed, Size, filled, search_options
 from nmt.errors import OptionError
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ Corpus = Annotated[
 Teachers = Annotated[
     list[str], typer.Option("--model", "-m", metavar="TEACHER", help="The teacher; again for each of an ensemble.")
 ]
+Sample = Annotated[bool, typer.Option("--sample", help="Draw from the teacher instead of searching for the best.")]
+Back = Annotated[str | None, typer.Option(metavar="MODEL", help="Translates back what is to have --min-chrf.")]
 BestOf = Annotated[int, typer.Option(min=1, help="Of so many hypotheses take the one most like the reference.")]
 OfCorpus = Annotated[str | None, typer.Option(metavar="NAME", help="Of the text files.  [default: utf-8]")]
 BadUtf8 = Annotated[
@@ -38,8 +43,14 @@ def distill(
     output: common.Output,
     beam_size: Beam = None,
     length_penalty: Penalty = None,
+    sample: Sample = False,
+    seed: Seed = None,
     best_of: BestOf = 1,
     metric: Measure = "bleu",
+    max_ratio: Ratio = math.inf,
+    min_score: Score = None,
+    round_trip: Back = None,
+    min_chrf: Chrf = None,
     shard: common.ShardOf = "1/1",
     block_lines: common.BlockLines = 2048,
     batch_tokens: Size = "auto",
@@ -55,45 +66,63 @@ def distill(
 ) -> None:
     """Translate the sources of a corpus for a student to learn from; the same command again goes on."""
     paths, files = [shared.existing(name, "-m") for name in model], [Path(name) for name in corpus]
-    search, data = _options(paths[0], beam_size, length_penalty, best_of)
-    if best_of > 1 and metric == "bleu":
-        from nmt.evaluate import checked_tokenizer
-
-        checked_tokenizer(data.target_lang)
-    how = {"data.encoding": encoding, "data.bad_utf8": bad_utf8}
-    spoken = {"data.source_lang": data.source_lang, "data.target_lang": data.target_lang}
-    given = [f"{key}={value}" for key, value in spoken.items() if value]  # before the user's, which hold over them
-
-    from nmt.configfile import load_config
-
-    read = load_config(None, [*given, *(settings or ())], how).data
+    check_round_trip(round_trip, min_chrf)
+    way_back = shared.existing(round_trip, "--round-trip") if round_trip is not None else None
+    drawing = {"sample": sample, **({} if seed is None else {"seed": seed})}
+    search, data = _options(paths[0], {"beam_size": beam_size, "length_penalty": length_penalty}, drawing, best_of)
+    _check_metric(metric, best_of, data.target_lang)
+    read = _reading(data, settings or (), {"data.encoding": encoding, "data.bad_utf8": bad_utf8})
     common.check_place(output, files, (read.source_lang, read.target_lang), force=force)
     shared.load_torch()
     from nmt.corpus import ParallelCorpus
-    from nmt.synthetic import Distillation, Plan
+    from nmt.synthetic import Distillation, Limits, Plan
     from nmt.translate import Translator
 
     pairs = ParallelCorpus(corpus, read, is_cleaned=read.clean)
     for message in pairs.statistics().messages():
         say(f"warning: {message}")
-    teacher = Translator.load(paths, device=device, precision=precision, threads=threads, fork=True)
-    task = common.task("distill", paths, search) | {"shard": shard, "block_lines": block_lines}
-    task |= {"metric": metric if best_of > 1 else None, "precision": precision, "corpus": pairs.fingerprint()}
-    search = filled(search, teacher, batch_tokens)
+    how: dict[str, Any] = {"device": device, "precision": precision, "threads": threads, "fork": True}
+    teacher, back = Translator.load(paths, **how), Translator.load(way_back, **how) if way_back else None
+    least = -math.inf if min_score is None else min_score
+    limits = Limits(math.inf, max_ratio, least, min_chrf or 0.0, keep_copies=True)
+    task = common.task("distill", [*paths, way_back], search) | {"shard": shard, "block_lines": block_lines}
+    task |= {"metric": metric if best_of > 1 else None, "precision": precision, "limits": shown(limits)}
+    task |= {"corpus": pairs.fingerprint()}
+    make = Distillation(teacher, filled(search, teacher, batch_tokens), metric, limits, back)
     plan = Plan(pairs, pairs.statistics().kept, block_lines, common.as_shard(shard))
-    make = Distillation(teacher, search, metric)
     common.work_through(plan, make.pairs, common.Place(output, files, task, force), say)
 
 
+def _check_metric(metric: str, best_of: int, target_lang: str) -> None:
+    if best_of > 1 and metric == "bleu":
+        from nmt.evaluate import checked_tokenizer
+
+        checked_tokenizer(target_lang)
+
+
+def _reading(data: DataConfig, settings: Sequence[str], flags: Mapping[str, str | None]) -> DataConfig:
+    """Return how the corpus is read: in the languages of the teacher's data unless the user says otherwise."""
+    from nmt.configfile import load_config
+
+    spoken = {"data.source_lang": data.source_lang, "data.target_lang": data.target_lang}
+    given = [f"{key}={value}" for key, value in spoken.items() if value]
+    return load_config(None, [*given, *settings], flags).data
+
+
 def _options(
-    teacher: Path, beam_size: int | None, length_penalty: float | None, best_of: int
+    teacher: Path, searching: Mapping[str, Any], drawing: Mapping[str, Any], best_of: int
 ) -> tuple[SearchConfig, DataConfig]:
     """Return how the teacher searches, in a beam that holds all it is to choose among, and what it was trained on."""
     from nmt.configfile import load_config
 
-    if beam_size is not None and best_of > beam_size:
-        raise OptionError(f"--best-of {best_of}: is more than --beam-size {beam_size}; widen the beam")
+    width = searching["beam_size"]
+    given = next((name for name, value in searching.items() if value is not None), None)
+    if drawing["sample"] and given:
+        raise OptionError(f"--{given.replace('_', '-')}: is for searching, --sample for drawing; leave one of them out")
+    if "seed" in drawing and not drawing["sample"]:
+        raise OptionError(f"--seed {drawing['seed']}: is for drawing; add --sample, or leave it out")
+    if width is not None and best_of > width:
+        raise OptionError(f"--best-of {best_of}: is more than --beam-size {width}; widen the beam")
     usual = search_options(teacher, {}).beam_size
-    width = max(usual, best_of) if beam_size is None else beam_size
-    flags = {"beam_size": width, "length_penalty": length_penalty, "sample": False, "n_best": best_of}
+    flags = {**searching, "beam_size": width or max(usual, best_of), "n_best": best_of, **drawing}
     return search_options(teacher, flags), load_config(shared.run_of(teacher) / "config.yaml").data

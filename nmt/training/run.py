@@ -100,7 +100,8 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt, world: Wo
 
 def _finish(request: Request, trainer: Trainer) -> None:
     """Write the weights to translate with and all that is said of them."""
-    run, parts, progress = request.run, trainer.parts, trainer.progress
+    run, progress = request.run, trainer.progress
+    parts = _as_trained(trainer)
     config, on, limit = parts.config, parts.compute, parts.config.training.max_time
     deadline = math.inf if limit is None else time.monotonic() + limit - trainer.seconds() - LAST_SECONDS
     weights, shortlist = _final_weights(run, config, trainer.averaged_steps()), _shortlist(parts)
@@ -114,6 +115,21 @@ def _finish(request: Request, trainer: Trainer) -> None:
         progress.say(f"{found.name}: " + ", ".join(f"{score.name} {score.score:.2f}" for score in found.scores))
     write_card(run, config, measured, request.command, trainer.seconds())
     progress.say(f"finished in {duration(trainer.seconds())}: {run}")
+
+
+def _as_trained(trainer: Trainer) -> Parts:
+    """Return the parts with the steps that there was time for, and write these into the run's config.
+
+    A training that is repeated from it ends at a learning rate of 0, too.
+    """
+    parts, made = trainer.parts, trainer.config
+    if made.max_steps >= parts.config.training.max_steps:
+        return parts
+    config = parts.config.model_copy(update={"training": made})
+    checkpoint.save_config(
+        parts.run, config, checkpoint.load_fingerprints(parts.run), checkpoint.load_reasons(parts.run)
+    )
+    return parts._replace(config=config)
 
 
 def _final_weights(run: Path, config: Config, steps: list[int]) -> dict[str, torch.Tensor]:
@@ -137,8 +153,10 @@ def _tune(
     if alpha != config.search.length_penalty:
         search = config.search.model_copy(update={"length_penalty": alpha})
         tuned = config.model_copy(update={"search": search})
-        known = checkpoint.load_fingerprints(parts.run), checkpoint.load_reasons(parts.run)
-        checkpoint.save_config(parts.run, tuned, *known)
+        reasons = checkpoint.load_reasons(parts.run)
+        if "training.tune_length_penalty" in reasons:
+            reasons["search.length_penalty"] = "the best BLEU on validation pairs"
+        checkpoint.save_config(parts.run, tuned, checkpoint.load_fingerprints(parts.run), reasons)
 
 
 def _shortlist(parts: Parts) -> Shortlist:
