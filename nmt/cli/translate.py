@@ -133,12 +133,14 @@ def translate(
 def _load(paths: Sequence[Path], rerank: str | None, options: Mapping[str, Any], *, is_aligned: bool) -> Translator:
     """Return what translates; torch is loaded only now, when all options are right."""
     shared.load_torch()
-    from nmt.inspect.attention import heads
     from nmt.translate import Translator
 
     translator = Translator.load(paths, rerank=rerank, fork=True, **options)
-    if is_aligned and not heads(translator):
-        raise ModelError(f"--alignments: {paths[0]} has no attention to tell them from; leave them out")
+    if is_aligned:
+        from nmt.inspect.attention import heads
+
+        if not heads(translator):
+            raise ModelError(f"--alignments: {paths[0]} has no attention to tell them from; leave them out")
     return translator
 
 
