@@ -712,7 +712,7 @@ LEARNT = {  # what each option makes other vectors of
 def test_word_vectors_are_learnt_and_started_from(world: World) -> None:
     pytest.importorskip("gensim", reason="gensim is not installed; pip install gensim")
     done = world.nmt(*LEARN, "-o", "v.txt", "--threads", "1").ok()
-    assert re.search(r"v.txt: vectors of \d+ of 310 pieces, from 600 lines of [\d,]+ pieces, 8 wide\n$", done.error)
+    assert re.search(r"v.txt: vectors of \d+ of 310 pieces, from 600 lines of [\d,]+ pieces, 32 wide\n$", done.error)
     vectors = (world.folder / "v.txt").read_bytes()
     assert re.match(rb"\d+ 32\n", vectors)
     for option, value in LEARNT.items():

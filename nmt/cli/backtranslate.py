@@ -17,7 +17,6 @@ from nmt.errors import OptionError
 if TYPE_CHECKING:
     from nmt.config import DataConfig
     from nmt.formats import TextFile
-    from nmt.synthetic import Limits
     from nmt.text import TextOptions
 
 Texts = Annotated[list[str], typer.Argument(metavar="TEXT ...", help="Text to translate, one sentence a line, or .gz.")]
@@ -30,10 +29,7 @@ Sample = Annotated[
 Length = Annotated[
     int | None, typer.Option(min=1, help="Tokens of either side at most.  [default: data.max_length of REVERSE]")
 ]
-Ratio = Annotated[float, typer.Option(min=1, help="Tokens of the longer side per token of the shorter at most.")]
-Score = Annotated[float | None, typer.Option(help="Log-probability per token (nats) at least.")]
 Forward = Annotated[str | None, typer.Option(metavar="MODEL", help="Translates back what is to have --min-chrf.")]
-Chrf = Annotated[float | None, typer.Option(min=0, max=100, help="chrF2 of TEXT translated there and back at least.")]
 Copies = Annotated[bool, typer.Option("--keep-copies", help="Keep translations that are mostly the words of TEXT.")]
 Duplicates = Annotated[bool, typer.Option("--keep-duplicates", help="Keep lines that were there before.")]
 
@@ -51,10 +47,10 @@ def backtranslate(
     beam_size: Beam = None,
     length_penalty: Penalty = None,
     max_length: Length = None,
-    max_ratio: Ratio = 3.0,
-    min_score: Score = None,
+    max_ratio: common.Ratio = 3.0,
+    min_score: common.Score = None,
     round_trip: Forward = None,
-    min_chrf: Chrf = None,
+    min_chrf: common.Chrf = None,
     keep_copies: Copies = False,
     keep_duplicates: Duplicates = False,
     shard: common.ShardOf = "1/1",
@@ -68,7 +64,7 @@ def backtranslate(
     force: common.Force = False,
 ) -> None:
     """Make training pairs by translating text of the target's language; the same command again goes on."""
-    check_round_trip(round_trip, min_chrf)
+    common.check_round_trip(round_trip, min_chrf)
     path = shared.existing(model, "-m")
     back = shared.existing(round_trip, "--round-trip") if round_trip is not None else None
     drawing = {"sample": sample or None, "top_k": top_k, "temperature": temperature, "seed": seed}
@@ -94,17 +90,11 @@ def backtranslate(
     limits = Limits(longest, max_ratio, least, min_chrf or 0.0, keep_copies, keep_duplicates)
     mono = Mono(files, lambda text: say(f"warning: {text}"))
     task = common.task("backtranslate", [path, back], search) | {"shard": shard, "block_lines": block_lines}
-    task |= {"limits": shown(limits), "precision": precision, "encoding": encoding, "bad_utf8": bad_utf8}
+    task |= {"limits": common.shown(limits), "precision": precision, "encoding": encoding, "bad_utf8": bad_utf8}
     task |= {"text": {name: digest for file in files for name, digest in file.fingerprints().items()}, "order": texts}
     plan = Plan(mono, len(mono), block_lines, common.as_shard(shard))
     make = BackTranslation(reverse, filled(search, reverse, batch_tokens), limits, mono.is_first, forward)
     common.work_through(plan, make.pairs, common.Place(output, [file.path for file in files], task, force), say)
-
-
-def check_round_trip(model: str | None, least: float | None) -> None:
-    """Refuse one of two options that mean nothing by themselves."""
-    if (model is None) != (least is None):
-        raise OptionError("--round-trip: goes with --min-chrf; give both, or neither")
 
 
 def _flags(drawing: Mapping[str, object], searching: Mapping[str, object]) -> dict[str, object]:
@@ -136,8 +126,3 @@ def _text(name: str, data: DataConfig, options: TextOptions) -> TextFile:
             f"give a model from {told}, or rename the file"
         )
     return TextFile(name, path, options)
-
-
-def shown(limits: Limits) -> Mapping[str, object]:
-    """Return the limits as JSON can hold them."""
-    return {name: str(value) if math.isinf(value) else value for name, value in limits._asdict().items()}

@@ -11,7 +11,6 @@ import typer
 
 from nmt.cli import options as shared
 from nmt.cli import synthetic as common
-from nmt.cli.backtranslate import Chrf, Ratio, Score, check_round_trip, shown
 from nmt.cli.translate import Beam, Penalty, Seed, Size, filled, search_options
 from nmt.errors import OptionError
 
@@ -47,10 +46,10 @@ def distill(
     seed: Seed = None,
     best_of: BestOf = 1,
     metric: Measure = "bleu",
-    max_ratio: Ratio = math.inf,
-    min_score: Score = None,
+    max_ratio: common.Ratio = math.inf,
+    min_score: common.Score = None,
     round_trip: Back = None,
-    min_chrf: Chrf = None,
+    min_chrf: common.Chrf = None,
     shard: common.ShardOf = "1/1",
     block_lines: common.BlockLines = 2048,
     batch_tokens: Size = "auto",
@@ -66,7 +65,7 @@ def distill(
 ) -> None:
     """Translate the sources of a corpus for a student to learn from; the same command again goes on."""
     paths, files = [shared.existing(name, "-m") for name in model], [Path(name) for name in corpus]
-    check_round_trip(round_trip, min_chrf)
+    common.check_round_trip(round_trip, min_chrf)
     way_back = shared.existing(round_trip, "--round-trip") if round_trip is not None else None
     drawing = {"sample": sample, **({} if seed is None else {"seed": seed})}
     search, data = _options(paths[0], {"beam_size": beam_size, "length_penalty": length_penalty}, drawing, best_of)
@@ -86,7 +85,7 @@ def distill(
     least = -math.inf if min_score is None else min_score
     limits = Limits(math.inf, max_ratio, least, min_chrf or 0.0, keep_copies=True)
     task = common.task("distill", [*paths, way_back], search) | {"shard": shard, "block_lines": block_lines}
-    task |= {"metric": metric if best_of > 1 else None, "precision": precision, "limits": shown(limits)}
+    task |= {"metric": metric if best_of > 1 else None, "precision": precision, "limits": common.shown(limits)}
     task |= {"corpus": pairs.fingerprint()}
     make = Distillation(teacher, filled(search, teacher, batch_tokens), metric, limits, back)
     plan = Plan(pairs, pairs.statistics().kept, block_lines, common.as_shard(shard))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import typer
 
 from nmt.cli import options as shared
+from nmt.errors import OptionError
 
 if TYPE_CHECKING:
     from nmt.config import SearchConfig
     from nmt.partial import Finished
-    from nmt.synthetic import Block, Plan, Shard
+    from nmt.synthetic import Block, Limits, Plan, Shard
 
 Item = TypeVar("Item")
 
@@ -34,6 +36,9 @@ ShardOf = Annotated[
 ]
 BlockLines = Annotated[int, typer.Option(min=1, help="Lines of a block: what a kill can cost.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
+Ratio = Annotated[float, typer.Option(min=1, help="Tokens of the longer side per token of the shorter at most.")]
+Score = Annotated[float | None, typer.Option(help="Log-probability per token (nats) at least.")]
+Chrf = Annotated[float | None, typer.Option(min=0, max=100, help="chrF2 of TEXT translated there and back at least.")]
 
 
 class Place(NamedTuple):
@@ -43,6 +48,12 @@ class Place(NamedTuple):
     inputs: Sequence[Path]
     task: Mapping[str, Any]
     force: bool
+
+
+def check_round_trip(model: str | None, least: float | None) -> None:
+    """Refuse one of two options that mean nothing by themselves."""
+    if (model is None) != (least is None):
+        raise OptionError("--round-trip: goes with --min-chrf; give both, or neither")
 
 
 def as_shard(text: str) -> Shard:
@@ -66,7 +77,6 @@ def check_place(output: Path, inputs: Sequence[Path], written: tuple[str, str], 
 
     `written` are the languages of its columns.
     """
-    from nmt.errors import OptionError
     from nmt.partial import check
     from nmt.specs import named_languages
 
@@ -91,3 +101,8 @@ def work_through(
             say(f"interrupted: finished blocks are in {partial.folder}; the same command goes on from there")
             raise
     say(f"{place.output}: {told(counts)}")
+
+
+def shown(limits: Limits) -> Mapping[str, object]:
+    """Return the limits as JSON can hold them."""
+    return {name: str(value) if math.isinf(value) else value for name, value in limits._asdict().items()}
