@@ -38,7 +38,7 @@ BlockLines = Annotated[int, typer.Option(min=1, help="Lines of a block: what a k
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 Ratio = Annotated[float, typer.Option(min=1, help="Tokens of the longer side per token of the shorter at most.")]
 Score = Annotated[float | None, typer.Option(help="Log-probability per token (nats) at least.")]
-Chrf = Annotated[float | None, typer.Option(min=0, max=100, help="chrF2 of TEXT translated there and back at least.")]
+Chrf = Annotated[float | None, typer.Option(min=0, max=100, help="chrF2 of a line translated there and back at least.")]
 
 
 class Place(NamedTuple):
