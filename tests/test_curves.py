@@ -66,10 +66,12 @@ def test_tokens_are_those_of_the_mean_step() -> None:
 
 
 def test_steps_that_take_long_are_no_break() -> None:
-    """A report every twelve minutes, and once ten hours of nothing."""
-    records = [trained(50 * number, 700.0 * number + 36_000 * (number > 4)) for number in range(1, 9)]
-    found = [hours for hours, _ in points(Course("runs/slow", records, is_finished=True), TRAIN, "time")]
-    assert found == pytest.approx([number * 700 / 3600 for number in range(1, 9)])
+    """A report every twelve minutes, once after twenty-five, and once after ten hours of nothing."""
+    took = [700, 700, 1500, 700, 36_000, 700, 700]
+    times = [sum(took[:number]) for number in range(len(took) + 1)]
+    records = [trained(50 * number, seconds) for number, seconds in enumerate(times, 1)]
+    found = [3600 * hours for hours, _ in points(Course("runs/slow", records, is_finished=True), TRAIN, "time")]
+    assert found == pytest.approx([700, 1400, 2100, 3600, 4300, 5000, 5700, 6400])
 
 
 def test_hours_leave_out_what_was_no_training() -> None:
