@@ -15,6 +15,7 @@ import torch
 from runs import tiny_config, write_run
 
 from nmt.cli import run as nmt
+from nmt.config import Config
 
 SHORT = ("--max-length-ratio", "0.5", "--max-length-offset", "3", "--threads", "1", "--device", "cpu")
 
@@ -108,6 +109,17 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert message in shown.err
     assert (folder / "input").read_bytes() == b"A man.\n\nTwo dogs.\n"
     assert (folder / "here").read_text() == "kept"
+
+
+def test_a_model_without_attention_tells_no_alignments(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    blind = {"type": "rnn", "attention": "none", "embedding": 8, "dim": 8}
+    config = tiny_config()
+    write_run(Path("runs/blind"), Config.model_validate({**config.model_dump(exclude_unset=True), "model": blind}))
+    assert nmt(["translate", "-m", "runs/blind", "input", "--alignments", *SHORT]) == 4
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.endswith("--alignments: runs/blind has no attention to tell them from; leave them out\n")
+    assert nmt(["translate", "-m", "runs/blind", "input", *SHORT]) == 0
 
 
 def test_no_run_at_all_says_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

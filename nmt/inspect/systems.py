@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nmt.config import DataConfig
-from nmt.corpus import ParallelCorpus
+from nmt.corpus import Pair, ParallelCorpus
 from nmt.errors import NmtError
 from nmt.inspect.breakdown import count_words, words
 from nmt.inspect.model import measured
@@ -52,7 +52,7 @@ def training_words(path: Path, config: DataConfig, sources: Sequence[str]) -> Ba
             return Background(notes=[f"Frequencies of words: {name} has changed since the training."])
         wanted = {word for line in sources for word in words(line)}
         unseen = _held_out(run_folder(path), config)
-        seen = (pair.source for pair in corpus if not unseen & {*map(_key, pair)})
+        seen = (pair.source for pair in corpus if not unseen & {*_as_saved(pair)})
         return Background(Frequencies(name, count_words(seen, wanted)))
     except NmtError as error:
         return Background(notes=[f"Frequencies of words: the training corpus cannot be read ({error})."])
@@ -62,8 +62,8 @@ def _held_out(run: Path, config: DataConfig) -> set[str]:
     """Return the sides of the pairs that a run held out of its corpus: no pair with one of them was trained on."""
     parts: tuple[heldout.Part, ...] = ("valid", "test")
     saved = [heldout.load(run, part, config) for part in parts if heldout.is_saved(run, part, config)]
-    return {_key(text) for sides in saved for side in sides for text in side}
+    return {key for sides in saved for pair in zip(*sides, strict=True) for key in _as_saved(Pair(*pair))}
 
 
-def _key(text: str) -> str:
-    return clean(text).strip().casefold()
+def _as_saved(pair: Pair) -> tuple[str, str]:
+    return heldout.keys(Pair(*map(clean, pair)))

@@ -139,10 +139,10 @@ def _draw(places: Sequence[int], chance: random.Random, *, has_valid: bool, has_
 
 def _apart(drawn: _Drawn, pairs: Mapping[int, Pair]) -> frozenset[int]:
     """Return the pairs for a test: they share no side with others that are held out, if there are enough."""
-    sources, targets = ({_keys(pairs[number])[side] for number in drawn.valid} for side in (0, 1))
+    sources, targets = ({keys(pairs[number])[side] for number in drawn.valid} for side in (0, 1))
     apart, others = list[int](), list[int]()
     for number in drawn.test:
-        source, target = _keys(pairs[number])
+        source, target = keys(pairs[number])
         (others if source in sources or target in targets else apart).append(number)
         sources.add(source)
         targets.add(target)
@@ -153,10 +153,10 @@ def _marks(corpus: ParallelCorpus, count: int, held: Mapping[int, Pair], *, is_s
     """Return a byte for each pair: what it is to those that are held out, by their numbers."""
     marks = bytearray([STAYS]) * count
     if is_strict:
-        same = set(map(_keys, held.values()))
+        same = set(map(keys, held.values()))
         sources, targets = ({key[side] for key in same} for side in (0, 1))
         for number, pair in enumerate(corpus):
-            source, target = key = _keys(pair)
+            source, target = key = keys(pair)
             if source in sources or target in targets:
                 marks[number] = SAME if key in same else SIDE
     for number in held:
@@ -182,7 +182,7 @@ def _staying(marks: bytearray, notes: list[str]) -> bytes:
     return bytes(marks).translate(bytes(mark not in (HELD, *out) for mark in range(256)))
 
 
-def _keys(pair: Pair) -> tuple[str, str]:
+def keys(pair: Pair) -> tuple[str, str]:
     """Return what the sides of a pair have in common with the same text in other case, between other spaces."""
     source, target = pair
     return source.strip().casefold(), target.strip().casefold()
