@@ -1,8 +1,9 @@
 """The comparison of tests/quality/peers.py: what is due when, what is averaged, how results are told."""
 
 import gzip
+import json
 import sys
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from trainings import run_training, tiny, write_corpus
 
+from nmt.sealed import MANIFEST
 from nmt.training import checkpoint
 from nmt.translate import Translator
 
@@ -208,7 +210,7 @@ def test_each_technique_and_each_reading_of_its_runs_is_a_row(tmp_path: Path, mo
     wanted = techniques.trainings(["base", "words"], 2)
     rows = scores.measure(place, wanted)
     labels = {technique.name: technique.label for technique in techniques.TECHNIQUES}
-    readings = [f"*{reading.label}*" for reading in techniques.READINGS if reading.of == "base"]
+    readings = [f"*{reading.label}*" for reading in techniques.READINGS if not reading.beside]
     assert [row.label for row in rows] == [labels["base"], *readings, labels["words"]]
     runs = {name: str(tmp_path / name) for name in ("base-1", "base-2", "averaged-2")}
     source = str(tmp_path / "data/multi30k/test_2016_flickr.en")
@@ -221,6 +223,51 @@ def test_each_technique_and_each_reading_of_its_runs_is_a_row(tmp_path: Path, mo
     count = len(called)
     assert scores.table(scores.measure(place, wanted)) == scores.table(rows)
     assert len(called) == count, "what is scored is not translated again"
+    for seed in (1, 2):
+        finish(tmp_path / f"reverse-{seed}")
+    assert "*a beam of 20, re-ranked by a model of the other direction*" in [
+        row.label for row in scores.measure(place, wanted)
+    ]
+    reverse = str(tmp_path / "reverse-2")
+    assert called[count:][1] == ("-m", runs["base-2"], "--beam-size", "20", "--rerank", reverse, source)
+    assert len(called) == count + 2, "an ensemble of a Transformer and a GRU needs the GRUs"
+
+
+def finish(run: Path) -> None:
+    run.mkdir()
+    (run / MANIFEST).touch()
+
+
+def test_models_that_write_for_others_are_trained_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: dict[str, list[str]] = {}
+
+    def fake(place: techniques.Place, name: str, words: list[str]) -> None:
+        assert name not in called
+        called[name] = words
+        if words[0] == "train":
+            finish(tmp_path / name)
+        else:
+            (tmp_path / f"{name}.tsv").touch()
+
+    monkeypatch.setattr(techniques, "_nmt", fake)
+    place = techniques.Place(tmp_path, tmp_path / "data", 10)
+    wanted = techniques.trainings(["distilled", "both-ways", "words"], 2)
+    techniques.run_all(place, wanted, 1)
+    runs = ["words-1", "words-2", "base-1", "reverse-1", "base-2", "reverse-2"]
+    texts = ["forward-1", "backward-1", "forward-2", "backward-2"]
+    learners = ["distilled-1", "both-ways-1", "distilled-2", "both-ways-2"]
+    assert set(called) == {*runs, *texts, *learners}
+    assert list(called) == [*runs, *texts, *learners]
+    data = tmp_path / "data"
+    expected = ["distill", "-m", str(tmp_path / "base-2"), *(str(data / name) for name in ("few.en", "few.de"))]
+    assert called["forward-2"][:5] == expected
+    assert called["backward-2"][:4] == ["backtranslate", "-m", str(tmp_path / "reverse-2"), str(data / "few.de")]
+    settings = [value for option, value in pairwise(called["both-ways-2"]) if option == "--set"]
+    written = [str(tmp_path / f"{name}-2.tsv") for name in ("forward", "backward")]
+    assert settings == [f"data.train={json.dumps(['few.{lang}', *written])}", "data.weights=[2, 1, 1]"]
+    count = len(called)
+    techniques.run_all(place, wanted, 1)
+    assert len(called) == count, "what is there is not made again"
 
 
 def test_a_run_without_its_running_average_translates_with_what_was_learnt(tmp_path: Path) -> None:

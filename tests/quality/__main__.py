@@ -36,12 +36,13 @@ def main() -> None:
 
 
 def _write_few(captions: Path, folder: Path) -> None:
-    """Write the first pairs of the training set beside the runs, where relative names of a config are looked for."""
+    """Write the first pairs of the training set, and the targets of the others, where a config looks for data."""
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     for language in ("en", "de"):
-        lines = (captions / f"train.{language}").read_bytes().split(b"\n")[:PAIRS]
-        (data / f"few.{language}").write_bytes(b"\n".join(lines) + b"\n")
+        lines = (captions / f"train.{language}").read_bytes().removesuffix(b"\n").split(b"\n")
+        (data / f"few.{language}").write_bytes(b"\n".join(lines[:PAIRS]) + b"\n")
+    (data / "more.de").write_bytes(b"\n".join(lines[PAIRS:]) + b"\n")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from techniques import READINGS, Place, Reading, Training
 from texts import read_lines
 from unaveraged import write_unaveraged
 
+from nmt.sealed import MANIFEST
+
 TEST = "multi30k/test_2016_flickr"
 METRICS = ("bleu", "lc-norm-tok", "chrf")  # as the table has them
 
@@ -35,9 +37,19 @@ def measure(place: Place, wanted: Sequence[Training]) -> list[Row]:
         runs = [training.run for training in wanted if training.technique == technique]
         rows.append(Row(technique.label, [_measured(place, run, [run]) for run in runs], len(runs)))
         for reading in READINGS:
-            if reading.of == technique.name:
+            if reading.of == technique.name and all(_besides(place, run, reading) for run in runs):
                 rows.append(Row(f"*{reading.label}*", _read(place, runs, reading), len(runs)))
     return rows
+
+
+def _besides(place: Place, run: str, reading: Reading) -> bool:
+    """Say whether what a reading takes besides the runs it is of is trained."""
+    return not reading.beside or (place.folder / _beside(reading.beside[1], run) / MANIFEST).exists()
+
+
+def _beside(technique: str, run: str) -> str:
+    """Return the run of another technique and the same seed."""
+    return f"{technique}-{run.rpartition('-')[2]}"
 
 
 def _read(place: Place, runs: Sequence[str], reading: Reading) -> list[Path]:
@@ -56,6 +68,9 @@ def _measured(place: Place, name: str, runs: Sequence[str], reading: Reading | N
         write_unaveraged(models[0], reading.last, place.folder / name)
         models = [place.folder / name]
     words = [word for model in models for word in ("-m", str(model))] + [*(reading.words if reading else ())]
+    if reading and reading.beside:
+        option, technique = reading.beside
+        words += [option, str(place.folder / _beside(technique, runs[0]))]
     translations = _translate(*words, str(place.data / f"{TEST}.en"))
     hypotheses = translations.split("\n")[:-1]
     found = score(hypotheses, read_lines(place.data / f"{TEST}.de"))

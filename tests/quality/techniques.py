@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from nmt.diversify import REAL
 from nmt.sealed import MANIFEST
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -22,6 +24,16 @@ class Technique(NamedTuple):
     name: str
     label: str
     settings: tuple[str, ...]
+    reads: tuple[str, ...] = ()  # what models of the same seed have written, as well as the corpus
+
+
+class Written(NamedTuple):
+    """Pairs that a model writes for another to learn from, all of one seed."""
+
+    name: str
+    of: str  # the technique of the model
+    command: str
+    texts: tuple[str, ...]  # in the folder data
 
 
 # In the place of the Transformer, whose options it does not have.
@@ -59,7 +71,18 @@ TECHNIQUES = (
         "luong", "an LSTM with Luong's attention (general) and input feeding",
         (*RECURRENT, "model.cell=lstm", "model.attention=general", "model.input_feeding=true"),
     ),
+    Technique("distilled", "its own translations as well", (), ("forward",)),
+    Technique("backtranslated", "its targets translated by a model of the other direction as well", (), ("backward",)),
+    Technique("both-ways", "both of these", (), ("forward", "backward")),
+    Technique("more-text", "24,000 other German captions, translated by a model of the other direction", (), ("more",)),
 )  # fmt: skip
+# Writes for others, and has no row: the table is English to German.
+REVERSE = Technique("reverse", "the other direction", ("data.source_lang=de", "data.target_lang=en"))
+WRITTEN = (
+    Written("forward", "base", "distill", ("few.en", "few.de")),
+    Written("backward", "reverse", "backtranslate", ("few.de",)),
+    Written("more", "reverse", "backtranslate", ("more.de",)),
+)
 
 
 class Reading(NamedTuple):
@@ -70,6 +93,7 @@ class Reading(NamedTuple):
     of: str  # the technique
     last: int = 0  # checkpoints whose weights, without EMA, translate by their mean; 0: the run as it is
     words: tuple[str, ...] = ()  # further ones for `nmt translate`
+    beside: tuple[str, str] | None = None  # an option, and the technique whose run of the same seed it names
     is_ensemble: bool = False  # of all seeds, which makes one figure of them
 
 
@@ -79,7 +103,14 @@ READINGS = (
     Reading("untuned", "length penalty 1, not one chosen on validation pairs", "base", words=("--length-penalty", "1")),
     Reading("greedy", "a beam of 1", "base", words=("--beam-size", "1")),
     Reading("ensemble", "all seeds as one ensemble", "base", is_ensemble=True),
-)
+    Reading("mixed", "the GRU and the Transformer as one ensemble", "base", beside=("--model", "rnn")),
+    Reading(
+        "reranked", "a beam of 20, re-ranked by a model of the other direction", "base",
+        words=("--beam-size", "20"), beside=("--rerank", "reverse"),
+    ),
+    Reading("wide", "a beam of 20", "base", words=("--beam-size", "20")),
+    Reading("mbr", "MBR of 32 drawn, by chrF2", "base", words=("--mbr", "chrf", "--temperature", "0.5")),
+)  # fmt: skip
 
 
 class Training(NamedTuple):
@@ -109,22 +140,50 @@ def trainings(only: Sequence[str], seeds: int) -> list[Training]:
 
 
 def run_all(place: Place, wanted: Sequence[Training], workers: int) -> None:
-    """Train what is not finished; a training that was stopped goes on."""
+    """Train what is not finished, and before it what writes for it; a training that was stopped goes on."""
+    due = [(text, training.seed) for training in wanted for text in WRITTEN if text.name in training.technique.reads]
+    texts = list(dict.fromkeys(due))
+    writers = [Training(_named(text.of), seed) for text, seed in texts]
+    learners = [training for training in wanted if training.technique.reads]
+    first = dict.fromkeys([*(training for training in wanted if training not in learners), *writers])
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda training: _run(place, training), wanted))
+        list(pool.map(lambda training: _train(place, training), first))
+        list(pool.map(lambda text: _write(place, *text), texts))
+        list(pool.map(lambda training: _train(place, training), learners))
 
 
-def _run(place: Place, training: Training) -> None:
+def _named(name: str) -> Technique:
+    return next(technique for technique in (*TECHNIQUES, REVERSE) if technique.name == name)
+
+
+def _train(place: Place, training: Training) -> None:
     run = place.folder / training.run
     if (run / MANIFEST).exists():
         return
     words = ["train", str(CONFIG), "-o", str(run), "--seed", str(training.seed), "--max-steps", str(place.max_steps)]
-    words += [word for setting in training.technique.settings for word in ("--set", setting)]
-    log = place.folder / f"{training.run}.log"
+    settings = list(training.technique.settings)
+    if training.technique.reads:
+        files = [str(place.folder / f"{name}-{training.seed}.tsv") for name in training.technique.reads]
+        settings += [f"data.train={json.dumps(['few.{lang}', *files])}", f"data.weights={[REAL, *[1] * len(files)]}"]
+    words += [word for setting in settings for word in ("--set", setting)]
+    _nmt(place, training.run, words)
+
+
+def _write(place: Place, text: Written, seed: int) -> None:
+    output = place.folder / f"{text.name}-{seed}.tsv"
+    if output.exists():
+        return
+    texts = [str(place.folder / "data" / name) for name in text.texts]
+    words = [text.command, "-m", str(place.folder / f"{text.of}-{seed}"), *texts, "-o", str(output)]
+    _nmt(place, output.stem, [*words, "--beam-size", "5", "--threads", "1"])
+
+
+def _nmt(place: Place, name: str, words: Sequence[str]) -> None:
+    log = place.folder / f"{name}.log"
     environment = {**os.environ, "NMT_DATA": str(place.data)}
     with log.open("ab") as stream:
         command = [sys.executable, "-m", "nmt", *words]
         code = subprocess.run(command, cwd=place.folder, env=environment, stderr=stream).returncode
     if code:
-        raise SystemExit(f"quality: {training.run} ended with exit code {code}; see {log}")
-    print(f"quality: {training.run} trained", flush=True)
+        raise SystemExit(f"quality: {name} ended with exit code {code}; see {log}")
+    print(f"quality: {name} is there", flush=True)
