@@ -257,9 +257,17 @@ def _training(config: Config, profile: CorpusProfile, machine: Machine) -> Itera
     if machine.has_bf16 and not machine.has_gpu:
         yield Choice("training.precision", "bf16", "this CPU has it: faster, and as good")
     yield Choice("training.patience", 0, "the learning rate falls to its end, and the last weights are the best")
-    yield Choice("search.beam_size", 5, "wider ones gain next to nothing and take longer (nmt eval --beams)")
+    yield Choice("search.beam_size", 5, "wider ones mostly gain next to nothing and take longer (nmt eval --beams)")
     if config.data.valid or profile.pairs >= TUNED:
+        yield from _tuning(config)
+
+
+def _tuning(config: Config) -> Iterator[Choice]:
+    """Yield what is tuned of the search: what is set by hand stays."""
+    if "length_penalty" not in config.search.model_fields_set:
         yield Choice("training.tune_length_penalty", True, "what suits differs from corpus to corpus")
+    if "beam_size" not in config.search.model_fields_set:
+        yield Choice("training.tune_beam_size", True, "a beam of 10 is taken where it gains 0.3 BLEU")
 
 
 def _rate(config: Config) -> float:

@@ -50,6 +50,7 @@ def planned(config: Config, pace: Pace = PACE, machine: Machine = CPU) -> dict[s
         (CPU, 5_000, "data.hold_out_test", None, True),
         (CPU, 10_000, "training.batch_tokens", 1024, 4096),
         (CPU, 10_000, "training.tune_length_penalty", None, True),
+        (CPU, 10_000, "training.tune_beam_size", None, True),
         (CPU, 300_000, "training.batch_tokens", 4096, 8192),
         (CPU, 5_000_000, "model.dim", 256, 256),  # a CPU has no time for more
     ],
@@ -93,7 +94,17 @@ def test_larger_models_on_a_gpu_drop_less(pairs: int, dropout: float) -> None:
 
 def test_validation_pairs_that_are_given_are_enough_to_tune_on() -> None:
     given = load_config(None, flags={"data.valid": ["valid.en", "valid.de"]})
-    assert chosen(corpus(500), config=given)["training.tune_length_penalty"] is True
+    found = chosen(corpus(500), config=given)
+    assert (found["training.tune_length_penalty"], found["training.tune_beam_size"]) == (True, True)
+
+
+@pytest.mark.parametrize("option", ["length_penalty", "beam_size"])
+def test_what_is_set_by_hand_is_not_tuned(option: str) -> None:
+    given = load_config(None, flags={f"search.{option}": 2})
+    other = {"length_penalty": "beam_size", "beam_size": "length_penalty"}[option]
+    found = chosen(corpus(10_000), config=given)
+    assert f"training.tune_{option}" not in found
+    assert found[f"training.tune_{other}"] is True
 
 
 def test_what_is_always_chosen_is_said_too() -> None:

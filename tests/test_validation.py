@@ -17,8 +17,9 @@ from nmt.training import validation
 from nmt.training.validation import Validator
 
 
-def validator(folder: Path, *, tunes: bool = False) -> Validator:
-    config = tiny(write_corpus(folder, 20), {"training.tune_length_penalty": tunes, "training.valid_lines": 2})
+def validator(folder: Path, *tunes: str) -> Validator:
+    changes = dict.fromkeys((f"training.tune_{option}" for option in tunes), True)
+    config = tiny(write_corpus(folder, 20), {**changes, "training.valid_lines": 2})
     pairs = list(ParallelCorpus(config.data.train, config.data))
     tokenizers = Tokenizers.train(pairs, config.tokenizer)
     return Validator(config, tokenizers, Compute(torch.device("cpu"), torch.float32), pairs[:2])
@@ -36,8 +37,8 @@ def validator(folder: Path, *, tunes: bool = False) -> Validator:
 def test_what_comes_after_training_takes_a_tenth_of_the_time_at_most(
     seconds: float, limit: float, plain: float, tuned: float, tmp_path: Path
 ) -> None:
-    for tunes, expected in ((False, plain), (True, tuned)):
-        measured = validator(tmp_path, tunes=tunes)
+    for tunes, expected in (((), plain), (("length_penalty",), tuned), (("beam_size",), tuned)):
+        measured = validator(tmp_path, *tunes)
         measured.seconds = seconds
         assert measured.reserve(limit) == expected
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from nmt.batches import spread
-from nmt.config import Config
+from nmt.config import Config, TrainingConfig
 from nmt.configfile import dump_config
 from nmt.errors import OptionError
 from nmt.frozen import freeze
@@ -28,7 +28,7 @@ from nmt.training.prepare import Request, prepare, settled
 from nmt.training.progress import Progress, duration
 from nmt.training.signals import Interrupt
 from nmt.training.trainer import Parts, Trainer
-from nmt.training.tuning import tune_length_penalty
+from nmt.training.tuning import BEAM_SIZE, LENGTH_PENALTY, Row, Tuner
 from nmt.training.validation import FOR_CARD
 from nmt.training.world import World, check_apart, join
 from nmt.translate import Translator
@@ -105,7 +105,7 @@ def _finish(request: Request, trainer: Trainer) -> None:
     config, on, limit = parts.config, parts.compute, parts.config.training.max_time
     deadline = math.inf if limit is None else time.monotonic() + limit - trainer.seconds() - LAST_SECONDS
     weights, shortlist = _final_weights(run, config, trainer.averaged_steps()), _shortlist(parts)
-    if config.training.tune_length_penalty:
+    if config.training.tune_length_penalty or config.training.tune_beam_size:
         _tune(parts._replace(model=trainer.learner.plain()), weights, trainer.validator.seconds, deadline, progress)
     with trainer.interrupt.deferred():
         checkpoint.finish(run, weights, shortlist)
@@ -113,7 +113,7 @@ def _finish(request: Request, trainer: Trainer) -> None:
     measured = score_sets(Translator(saved, tokenizers, freeze(on.fit(model)), on), run, deadline)
     for found in measured:
         progress.say(f"{found.name}: " + ", ".join(f"{score.name} {score.score:.2f}" for score in found.scores))
-    write_card(run, config, measured, request.command, trainer.seconds())
+    write_card(run, saved, measured, request.command, trainer.seconds())
     progress.say(f"finished in {duration(trainer.seconds())}: {run}")
 
 
@@ -141,22 +141,30 @@ def _final_weights(run: Path, config: Config, steps: list[int]) -> dict[str, tor
 def _tune(
     parts: Parts, weights: Mapping[str, torch.Tensor], validation: float, deadline: float, progress: Progress
 ) -> None:
-    """Choose the length penalty on validation pairs and write it into the run's config."""
+    """Choose what is to be tuned of the search on validation pairs and write it into the run's config."""
     parts.model.load_state_dict(weights, strict=False)  # of tied matrices the first has all names' weights
     on, config = parts.compute, parts.config
     translator = Translator(config, parts.tokenizers, freeze(on.fit(parts.model).eval()), on)
-    alpha, tried = tune_length_penalty(
-        translator, parts.valid[: config.training.valid_lines], deadline - FOR_CARD * validation, BEAM * validation
-    )
-    scores = ", ".join(f"{bleu:.2f} with {one:g}" for one, bleu in sorted(tried.items())) or "no time to try others"
-    progress.say(f"length penalty {alpha:g}: BLEU on validation pairs {scores}")
-    if alpha != config.search.length_penalty:
-        search = config.search.model_copy(update={"length_penalty": alpha})
-        tuned = config.model_copy(update={"search": search})
-        reasons = checkpoint.load_reasons(parts.run)
-        if "training.tune_length_penalty" in reasons:
-            reasons["search.length_penalty"] = "the best BLEU on validation pairs"
+    pairs = parts.valid[: config.training.valid_lines]
+    tuner = Tuner(translator, pairs, deadline - FOR_CARD * validation, BEAM * validation)
+    reasons = checkpoint.load_reasons(parts.run)
+    for row in _tuned(config.training):
+        tried, value = tuner.tune(row), getattr(tuner.search, row.option)
+        scores = ", ".join(f"{bleu:.2f} with {one:g}" for one, bleu in sorted(tried.items())) or "no time to try others"
+        progress.say(f"{row.option.replace('_', ' ')} {value:g}: BLEU on validation pairs {scores}")
+        if value != getattr(config.search, row.option) and f"training.tune_{row.option}" in reasons:
+            reasons[f"search.{row.option}"] = "the best BLEU on validation pairs"
+    if tuner.search != config.search:
+        tuned = config.model_copy(update={"search": tuner.search})
         checkpoint.save_config(parts.run, tuned, checkpoint.load_fingerprints(parts.run), reasons)
+
+
+def _tuned(training: TrainingConfig) -> Iterator[Row]:
+    """Yield what is to be tuned, first the length penalty: the beam is tried with the one that was chosen."""
+    if training.tune_length_penalty:
+        yield LENGTH_PENALTY
+    if training.tune_beam_size:
+        yield BEAM_SIZE
 
 
 def _shortlist(parts: Parts) -> Shortlist:

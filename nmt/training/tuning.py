@@ -4,32 +4,66 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from nmt.config import SearchConfig
 from nmt.evaluate import quality
 from nmt.translate import Translator
 
-ALPHAS = (1.0, 0.6, 1.4, 0.2, 1.8)  # of the length penalty, in the order in which they are tried while there is time
-LEAST = 0.1  # BLEU by which another one has to be better than the usual one: less is chance
+Pairs = Sequence[tuple[str, str]]
+Found = dict[float, float]  # BLEU of each value that was tried
+RESERVE = 1.2  # times as long as the longest one so far may the next one take
 
 
-def tune_length_penalty(
-    translator: Translator, pairs: Sequence[tuple[str, str]], deadline: float, expected: float
-) -> tuple[float, dict[float, float]]:
-    """Return the length penalty with the best BLEU on (source, reference) pairs, and the BLEU of each that was tried.
+class Row(NamedTuple):
+    """An option of the search, and what is tried in this order while there is time."""
 
-    Trying ends when another one could not be done by `deadline`, of time.monotonic(); each is `expected` to take so
-    many seconds. The model's own stays unless another is better by `LEAST`.
-    """
-    usual = translator.config.search.length_penalty
-    found, longest = dict[float, float](), expected
-    for alpha in dict.fromkeys((usual, *ALPHAS)):
-        before = time.monotonic()
-        if before + 1.2 * longest > deadline:
-            break
-        options = translator.config.search.model_copy(update={"length_penalty": alpha, "n_best": 1})
-        translations = translator.translate([source for source, _ in pairs], options)
-        references = [reference for _, reference in pairs]
-        found[alpha] = quality(translations, references, translator.config.data.target_lang)["bleu"]
-        longest = max(longest, time.monotonic() - before)
-    best = max(found, key=lambda alpha: found[alpha], default=usual)
-    return (best if found and found[best] >= found[usual] + LEAST else usual), found
+    option: str
+    values: tuple[float, ...]
+    least: float  # BLEU by which another value has to be better than the usual one
+
+
+# Less than a tenth of BLEU is chance; and with a beam twice as wide all translations to come take nearly twice as long.
+LENGTH_PENALTY = Row("length_penalty", (1.0, 0.6, 1.4, 0.2, 1.8), 0.1)
+BEAM_SIZE = Row("beam_size", (10,), 0.3)
+
+
+class Tuner:
+    """Tries searches on (source, reference) pairs, as long as there is time."""
+
+    def __init__(self, translator: Translator, pairs: Pairs, deadline: float, expected: float) -> None:
+        """End by `deadline`, of time.monotonic(); the translator's own search is `expected` to take so many seconds."""
+        self.translator, self.pairs, self.deadline = translator, pairs, deadline
+        self.search = translator.config.search  # the best so far
+        self.longest = expected
+        self.known = dict[tuple[float, int], float]()
+
+    def tune(self, row: Row) -> Found:
+        """Choose a value of an option, beside what has been chosen before, and return the BLEU of each that was tried.
+
+        The one that the search has stays unless another is better by as much as the row says.
+        """
+        usual, found = getattr(self.search, row.option), Found()
+        for value in dict.fromkeys((usual, *row.values)):
+            bleu = self._bleu(self.search.model_copy(update={row.option: value}))
+            if bleu is None:
+                break
+            found[value] = bleu
+        best = max(found, key=lambda value: found[value], default=usual)
+        if found and found[best] >= found[usual] + row.least:
+            self.search = self.search.model_copy(update={row.option: best})
+        return found
+
+    def _bleu(self, search: SearchConfig) -> float | None:
+        """Return the BLEU of a search, or None where there is no time to find it."""
+        which = search.length_penalty, search.beam_size
+        if which not in self.known:
+            width = search.beam_size / self.translator.config.search.beam_size
+            before = time.monotonic()
+            if before + RESERVE * width * self.longest > self.deadline:
+                return None
+            sources, references = zip(*self.pairs, strict=True)
+            translations = self.translator.translate(sources, search.model_copy(update={"n_best": 1}))
+            self.known[which] = quality(translations, references, self.translator.config.data.target_lang)["bleu"]
+            self.longest = max(self.longest, (time.monotonic() - before) / width)
+        return self.known[which]

@@ -124,5 +124,6 @@ class Validator:
         """
         if not self.seconds:
             return limit / 4
-        times = FOR_CARD + (FOR_TUNING if self.config.training.tune_length_penalty else 0.0)
+        tunes = self.config.training.tune_length_penalty or self.config.training.tune_beam_size
+        times = FOR_CARD + (FOR_TUNING if tunes else 0.0)
         return 5.0 + self.seconds + min(times * self.seconds, AT_MOST * limit)
