@@ -114,6 +114,9 @@ class RecurrentConfig(Section):
     dim: PositiveInt = Field(512, description="width of the hidden state (encoder: of both directions together)")
     encoder_layers: PositiveInt = Field(1, description="each of both directions, if there are two")
     decoder_layers: PositiveInt = Field(1, description="the context enters the lowest, the query is of the highest")
+    transition_depth: PositiveInt = Field(
+        1, description="cells in a step of each layer, all but the first without input: deep transitions, 1707.07631"
+    )
     bidirectional: bool = Field(True, description="the encoder reads from both ends")
     residual: bool = Field(False, description="add a layer's input to its output from the second layer on")
     layer_norm: bool = Field(False, description="normalise the output of each layer, arXiv 1607.06450")

@@ -38,6 +38,8 @@ CONFIGS: dict[str, ModelConfig] = {
     **{f"{cell}-{kind}-feeding": recurrent(cell, kind, input_feeding=True) for cell in CELLS for kind in LUONG},
     **{f"{cell}-{kind}-deep": recurrent(cell, kind, **DEEP) for cell in CELLS for kind in ("none", "additive")},
     "lstm-general-deep-forwards": recurrent("lstm", "general", input_feeding=True, bidirectional=False, **DEEP),
+    **{f"{cell}-additive-transitions": recurrent(cell, "additive", transition_depth=2) for cell in CELLS},
+    "gru-none-transitions": recurrent("gru", "none", transition_depth=3, encoder_layers=2),
     "gru-additive-forwards": recurrent("gru", "additive", bidirectional=False),
     **{
         f"transformer-{norm}-{positions}-{activation}": transformer(

@@ -51,13 +51,32 @@ def test_step_is_the_cell_of_torch(cell: str) -> None:
         torch.testing.assert_close(part, theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_steps_equal_the_fused_call(cell: str) -> None:
-    layer, inputs, state = shaken(Layer(cell, INPUTS, DIM)), random(BATCH, TIME, INPUTS), hidden(cell, BATCH, 1)
+def test_steps_equal_the_whole_sequence(cell: str, depth: int) -> None:
+    layer, inputs, state = shaken(Layer(cell, INPUTS, DIM, depth)), random(BATCH, TIME, INPUTS), hidden(cell, BATCH, 1)
     whole = layer(inputs, state)
+    zeros = tuple(torch.zeros_like(part) for part in state)
+    torch.testing.assert_close(layer(inputs), layer(inputs, zeros), rtol=0, atol=0)
     for time in range(TIME):
         state = layer.step(layer.gates(inputs[:, time : time + 1]), state)
         torch.testing.assert_close(state[0], whole[:, time : time + 1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_deep_transition_is_a_cell_of_torch_that_reads_zeros(cell: str) -> None:
+    layer, inputs, before = shaken(Layer(cell, INPUTS, DIM, 2)), random(BATCH, INPUTS), hidden(cell, BATCH)
+    alone = Layer(cell, INPUTS, DIM).double()
+    alone.load_state_dict({name: tensor for name, tensor in layer.state_dict().items() if "transition" not in name})
+    between = alone.step(alone.gates(inputs), before)
+    (transition,) = layer.transitions
+    outside = TORCH_CELLS[cell](INPUTS, DIM).double()
+    copies = {"weight_hh": "recurrent.weight", "bias_hh": "recurrent.bias", "bias_ih": "bias"}
+    outside.load_state_dict({name: transition.state_dict()[copy] for name, copy in copies.items()}, strict=False)
+    expected = outside(torch.zeros(BATCH, INPUTS).double(), between if cell == "lstm" else between[0])
+    after = layer.step(layer.gates(inputs), before)
+    for part, theirs in zip(after, expected if cell == "lstm" else (expected,), strict=True):
+        torch.testing.assert_close(part, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -138,6 +157,13 @@ def test_stack_steps_equal_the_whole(cell: str, is_dressed: bool) -> None:
         torch.testing.assert_close(output, whole[:, time : time + 1], rtol=0, atol=1e-12)
 
 
+def test_every_layer_has_steps_of_the_depth_that_is_set() -> None:
+    config = RecurrentConfig(embedding=INPUTS, dim=DIM, encoder_layers=2, decoder_layers=2, transition_depth=3)
+    encoder, stack = Encoder(config), Stack(config, INPUTS)
+    for layers in (encoder.forwards, encoder.backwards, stack.layers):
+        assert [len(layer.transitions) for layer in layers] == [2, 2]
+
+
 def test_residual_adds_the_layers_input_from_the_second_on() -> None:
     config = RecurrentConfig(cell="gru", embedding=DIM, dim=DIM, decoder_layers=2, residual=True, dropout=0.0)
     stack, inputs = shaken(Stack(config, DIM)), random(BATCH, TIME, DIM)
@@ -153,3 +179,7 @@ def test_recurrent_weights_start_orthogonal(cell: str) -> None:
         torch.testing.assert_close(gate @ gate.T, torch.eye(DIM))
     forget = layer.weights.get_parameter("bias_ih_l0")[DIM : 2 * DIM]
     assert cell != "lstm" or torch.equal(forget, torch.ones(DIM))
+    (transition,) = Layer(cell, INPUTS, DIM, 2).transitions
+    for gate in transition.get_parameter("recurrent.weight").chunk(CELLS[cell].gates):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(DIM))
+    assert cell != "lstm" or torch.equal(transition.get_parameter("bias")[DIM : 2 * DIM], torch.ones(DIM))

@@ -1,7 +1,7 @@
 """Recurrent layers and stacks of them, over whole sequences and step by step; they know nothing of attention or tokens.
 
 The hidden state of a layer is a tuple of its parts: (h,) for tanh and GRU cells, (h, c) for LSTM cells. Whole
-sequences run through one fused call per layer; single steps use the same weights.
+sequences run through one fused call per layer, unless its steps are deep; single steps use the same weights.
 """
 
 from __future__ import annotations
@@ -75,34 +75,63 @@ class Cut(NamedTuple):
         return F.linear(inputs, self.further)
 
 
+class Transition(nn.Module):
+    """A further cell of a step, which reads nothing but the state that the one before it left (1707.07631)."""
+
+    def __init__(self, cell: Cell, dim: int) -> None:
+        super().__init__()
+        self.cell = cell
+        self.recurrent = nn.Linear(dim, cell.gates * dim)
+        self.bias = nn.Parameter(torch.zeros(cell.gates * dim))  # where the sum of an input would be
+        _initialise(cell, self.recurrent.weight, self.recurrent.bias, self.bias)
+
+    def forward(self, hidden: Hidden) -> Hidden:
+        """Return the state after it."""
+        return self.cell.step(self.bias, self.recurrent(hidden[0]), hidden)
+
+
+def _initialise(cell: Cell, recurrent: Tensor, recurrent_bias: Tensor, bias: Tensor) -> None:
+    """Orthogonal recurrence, gate by gate, as in Bahdanau B.1; an LSTM's forget gate opens (Jozefowicz 2015)."""
+    dim = recurrent.shape[1]
+    for gate in recurrent.detach().view(cell.gates, dim, dim):
+        nn.init.orthogonal_(gate)
+    nn.init.zeros_(bias)
+    nn.init.zeros_(recurrent_bias)
+    if cell.parts == 2:
+        nn.init.ones_(bias.detach()[dim : 2 * dim])
+
+
 class Layer(nn.Module):
     """One layer of one direction."""
 
-    def __init__(self, cell: str, inputs: int, dim: int) -> None:
+    def __init__(self, cell: str, inputs: int, dim: int, depth: int = 1) -> None:
         super().__init__()
         self.cell = CELLS[cell]
         self.weights = self.cell.layer(inputs, dim, batch_first=True)
-        self._initialise(dim)
-
-    def _initialise(self, dim: int) -> None:
-        """Orthogonal recurrence, gate by gate, as in Bahdanau B.1; an LSTM's forget gate opens (Jozefowicz 2015)."""
-        bound = math.sqrt(3.0 / self.weights.input_size)
+        self.transitions = nn.ModuleList(Transition(self.cell, dim) for _ in range(depth - 1))
+        bound = math.sqrt(3.0 / inputs)
         nn.init.uniform_(self._parameter("weight_ih_l0"), -bound, bound)
-        for gate in self._parameter("weight_hh_l0").detach().view(self.cell.gates, dim, dim):
-            nn.init.orthogonal_(gate)
-        nn.init.zeros_(self._parameter("bias_ih_l0"))
-        nn.init.zeros_(self._parameter("bias_hh_l0"))
-        if self.cell.parts == 2:
-            nn.init.ones_(self._parameter("bias_ih_l0").detach()[dim : 2 * dim])
+        _initialise(self.cell, *map(self._parameter, ("weight_hh_l0", "bias_hh_l0", "bias_ih_l0")))
 
     def forward(self, inputs: Tensor, initial: Hidden | None = None) -> Tensor:
         """Return the outputs (batch, time, dim) for `inputs` (batch, time, features), from zeros or `initial`."""
+        if self.transitions:
+            return self._walk(inputs, initial)
         if initial is None:
             outputs, _ = self.weights(inputs)
         else:
             parts = tuple(part.transpose(0, 1).contiguous() for part in initial)  # (1, batch, dim)
             outputs, _ = self.weights(inputs, parts if len(parts) == 2 else parts[0])
         return cast(Tensor, outputs)
+
+    def _walk(self, inputs: Tensor, initial: Hidden | None) -> Tensor:
+        """Go step by step: no fused call has several cells in a step."""
+        zeros = inputs.new_zeros(inputs.shape[0], 1, self.weights.hidden_size)
+        hidden, outputs = initial or (zeros,) * self.cell.parts, list[Tensor]()
+        for gates in torch.split(self.gates(inputs), 1, dim=1):
+            hidden = self.step(gates, hidden)
+            outputs.append(hidden[0])
+        return torch.cat(outputs, dim=1)
 
     def cut(self, first: int) -> Cut:
         """Return the input weights for the first and for the other features."""
@@ -116,7 +145,10 @@ class Layer(nn.Module):
     def step(self, gates: Tensor, hidden: Hidden) -> Hidden:
         """Return the state after one step whose input adds `gates` (..., gates * dim)."""
         recurrent = F.linear(hidden[0], self._parameter("weight_hh_l0"), self._parameter("bias_hh_l0"))
-        return self.cell.step(gates, recurrent, hidden)
+        hidden = self.cell.step(gates, recurrent, hidden)
+        for transition in self.transitions:
+            hidden = transition(hidden)
+        return hidden
 
     def _parameter(self, name: str) -> Tensor:
         return cast(Tensor, self.weights.get_parameter(name))
@@ -158,8 +190,9 @@ class Encoder(nn.Module):
         dim = config.dim // 2 if config.bidirectional else config.dim
         widths = [config.embedding] + [config.dim] * (config.encoder_layers - 1)
         self.is_bidirectional = config.bidirectional
-        self.forwards = nn.ModuleList(Layer(config.cell, width, dim) for width in widths)
-        self.backwards = nn.ModuleList(Layer(config.cell, width, dim) for width in widths if config.bidirectional)
+        depth, both = config.transition_depth, config.bidirectional
+        self.forwards = nn.ModuleList(Layer(config.cell, width, dim, depth) for width in widths)
+        self.backwards = nn.ModuleList(Layer(config.cell, width, dim, depth) for width in widths if both)
         self.around = nn.ModuleList(Around(config, index, len(widths)) for index in range(len(widths)))
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Encoded:
@@ -200,7 +233,7 @@ class Stack(nn.Module):
     def __init__(self, config: RecurrentConfig, inputs: int) -> None:
         super().__init__()
         widths = [inputs] + [config.dim] * (config.decoder_layers - 1)
-        layers = nn.ModuleList(Layer(config.cell, width, config.dim) for width in widths)
+        layers = nn.ModuleList(Layer(config.cell, width, config.dim, config.transition_depth) for width in widths)
         around = nn.ModuleList(Around(config, index, len(widths)) for index in range(len(widths)))
         self.layers = cast("Sequence[Layer]", layers)
         self.around = cast("Sequence[Around]", around)

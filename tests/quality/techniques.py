@@ -65,6 +65,7 @@ TECHNIQUES = (
         "rnn-deep", "the GRU with two layers and residuals",
         (*RECURRENT, "model.encoder_layers=2", "model.decoder_layers=2", "model.residual=true"),
     ),
+    Technique("rnn-transitions", "the GRU with two cells in each step", (*RECURRENT, "model.transition_depth=2")),
     Technique("rnn-untied", "the GRU without tied embeddings", (*RECURRENT, "model.tie_embeddings=false")),
     Technique("lstm", "an LSTM, otherwise alike", (*RECURRENT, "model.cell=lstm")),
     Technique(
