@@ -245,6 +245,15 @@ class SearchConfig(Section):
     rerank_weight: float = Field(0.5, ge=0, description="of the score of the source given the hypothesis, 1908.05731")
     batch_tokens: PositiveInt = Field(2048, description="ceiling on sentences times longest source, padding included")
 
+    @property
+    def summary(self) -> str:
+        """How translations are found, in a few words."""
+        if self.sample:
+            return f"drawn, temperature {self.temperature:g}"
+        if self.mbr != "none":
+            return f"MBR by {self.mbr} among {self.candidates} drawn, temperature {self.temperature:g}"
+        return f"beam {self.beam_size}, length penalty {self.length_penalty:g}"
+
     @model_validator(mode="after")
     def _beam_holds_n_best(self) -> Self:
         if self.mbr != "none" and self.n_best > self.candidates:

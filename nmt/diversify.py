@@ -19,6 +19,7 @@ from nmt.configfile import dump_config, load_config, read_yaml
 from nmt.corpus import Languages, Pair, ParallelCorpus
 from nmt.errors import DataError, OptionError, ResourceError
 from nmt.lifeline import end_with_parent
+from nmt.partial import Partial
 from nmt.recipe import BUDGET_CPU
 from nmt.sealed import replace_file
 from nmt.text import clean
@@ -55,10 +56,16 @@ class Texts(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A command of nmt, and the file that says that it was done."""
+    """A command of nmt, and the text for which it is needed."""
 
     words: list[str]
-    makes: Path | None = None  # None: it says so itself
+    makes: Path | None = None  # None: it says itself whether it was done
+    is_teacher: bool = False
+
+    @property
+    def is_taken(self) -> bool:
+        """Say whether it was done; a teacher stays as it is once it has begun to write."""
+        return self.makes is not None and (self.makes.exists() or (self.is_teacher and Partial(self.makes).is_begun()))
 
 
 class Plan(NamedTuple):
@@ -83,7 +90,7 @@ class Plan(NamedTuple):
         What the teachers have written stays as it is: a longer time later is the student's.
         """
         for number, step in enumerate(self.teaching(), 1):
-            if not (step.makes and step.makes.exists()):
+            if not step.is_taken:
                 before = time.monotonic()
                 try:
                     _take(step, number, say)
@@ -107,9 +114,9 @@ class Plan(NamedTuple):
         texts, (there, back), (forward, backward) = self.texts, self.teachers, self.written
         how = ["--beam-size", str(BEAM), *self.machine]
         return [
-            Step(self._training(texts.train, texts.valid, there, 0), forward),
+            Step(self._training(texts.train, texts.valid, there, 0), forward, is_teacher=True),
             Step(["distill", "-m", str(there), *texts.train, "-o", str(forward), *how], forward),
-            Step(self._training(texts.train[::-1], texts.valid[::-1], back, 1), backward),
+            Step(self._training(texts.train[::-1], texts.valid[::-1], back, 1), backward, is_teacher=True),
             Step(["backtranslate", "-m", str(back), texts.train[1], "-o", str(backward), *how], backward),
         ]
 

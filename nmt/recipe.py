@@ -6,7 +6,7 @@ measurements (docs/quality.md) where they could not. What a user sets is never c
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from math import inf, sqrt
 from typing import Any, NamedTuple
 
@@ -86,6 +86,8 @@ FEWEST, MOST = 5, 200  # epochs
 DROPOUT = ((0.02, 0.0), (0.2, 0.1), (0.6, 0.2), (inf, 1.0))
 TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model
 FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the root of their share
+TUNABLE = "length_penalty", "beam_size"
+BEST = "the best BLEU on validation pairs"  # the reason for what was found by tuning
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
 MOST_VALIDATIONS, BETWEEN, APART = 10, 120.0, 200  # and seconds of the time, and steps, that each stands for at least
 WARMUP = 0.1, 2000  # of the steps, and steps at most
@@ -126,7 +128,7 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
         Choice("model.dropout", _dropout(fitting, pace.pairs, machine), "more for few pairs that are read often"),
         Choice("training.schedule", "cosine", "falls to 0 at the last step, which is known"),
         Choice("training.learning_rate", _rate(config), "falls with the width of the model and with small batches"),
-        Choice("training.warmup", min(WARMUP[1], max(1, int(steps * WARMUP[0]))), "a tenth of the steps"),
+        Choice("training.warmup", min(WARMUP[1], max(1, int(steps * WARMUP[0]))), "a tenth of the steps, to 2,000"),
         Choice("training.valid_every", max(1, round(steps / validations)), f"{validations} in all: each takes time"),
     ]
     return [choice for choice in choices if choice.key not in given]
@@ -168,13 +170,20 @@ def apply(config: Config, choices: Sequence[Choice]) -> Config:
     return build_config(tree)
 
 
-def recall(config: Config, chosen: Config) -> Config:
-    """Return the config of a run that was `chosen` before, changed by what `config` is given now.
+def recall(config: Config, chosen: Config, reasons: Mapping[str, str]) -> tuple[Config, dict[str, str]]:
+    """Return the config of a run that was `chosen` before, changed by what `config` is given now, and what still holds.
 
     With more passes, or else a longer time, it is trained for as many steps more, if their number is not given; should
-    there be no time for all of them, the clock ends the plan.
+    there be no time for all of them, the clock ends the plan. What was tuned is tuned anew, unless it is given.
     """
     before, given = dump_config(chosen), config.model_dump(mode="json", exclude_unset=True)
+    hold = {key: reason for key, reason in reasons.items() if key not in _given(config)}
+    for option in TUNABLE:
+        if option in given.get("search", {}):
+            before["training"][f"tune_{option}"] = False
+            hold.pop(f"training.tune_{option}", None)
+        elif hold.get(f"search.{option}") == BEST:
+            del before["search"][option], hold[f"search.{option}"]
     if given.get("model", {}).get("type", chosen.model.type) != chosen.model.type:
         before.pop("model")
     tree = {name: {**before.get(name, {}), **given.get(name, {})} for name in {**before, **given}}
@@ -183,7 +192,9 @@ def recall(config: Config, chosen: Config) -> Config:
     more = next((now / then for then, now in limits if then and now and now > then), 1)
     if more > 1 and "max_steps" not in new.model_fields_set:
         tree["training"]["max_steps"] = round(old.max_steps * more)
-    return build_config(tree)
+        if "training.max_steps" in hold:
+            hold["training.max_steps"] = f"{more:.3g} times as many as before, as the limit is"
+    return build_config(tree), hold
 
 
 def _budget(config: Config, machine: Machine) -> float:
@@ -263,7 +274,9 @@ def _training(config: Config, profile: CorpusProfile, machine: Machine) -> Itera
 
 
 def _tuning(config: Config) -> Iterator[Choice]:
-    """Yield what is tuned of the search: what is set by hand stays."""
+    """Yield what is tuned of the search, if it is for the best translation; what is set by hand stays."""
+    if config.search.sample or config.search.mbr != "none":
+        return
     if "length_penalty" not in config.search.model_fields_set:
         yield Choice("training.tune_length_penalty", True, "what suits differs from corpus to corpus")
     if "beam_size" not in config.search.model_fields_set:

@@ -96,6 +96,11 @@ class Translator:
         self._glue = glue(config.data.target_lang)
         self._limit = config.model.max_length - 1  # tokens beside the EOS
 
+    @property
+    def precision(self) -> str:
+        """The type that matrix products have, such as float32."""
+        return str(self._compute.dtype).removeprefix("torch.")
+
     @classmethod
     def load(
         cls,

@@ -214,7 +214,7 @@ def test_without_files_the_newest_run_is_scored_on_its_test_corpus(
     translator = Translator.load("runs/tiny", threads=1)
     assert json.loads(out)[0]["score"] == score(translator.translate(SOURCES), [TARGETS], ["chrf"])[0].score
     assert "nmt eval: model runs/tiny\n" in err
-    assert "nmt eval: translating 4 lines of test.en test.de, beam 2\n" in err
+    assert "nmt eval: translating 4 lines of test.en test.de, beam 2, length penalty 1\n" in err
 
 
 def test_given_files_are_translated_kept_and_scored(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from trainings import run_training, write_corpus
 from nmt.config import Config
 from nmt.configfile import load_config
 from nmt.corpus_profile import CorpusProfile, profile
-from nmt.recipe import EVERYTHING_ELSE, Machine, Pace, apply, choose, hurry, is_scheduled, recall, schedule
+from nmt.recipe import BEST, EVERYTHING_ELSE, Machine, Pace, apply, choose, hurry, is_scheduled, recall, schedule
 
 CPU, GPU = Machine(has_gpu=False, has_bf16=True), Machine(has_gpu=True, has_bf16=True)
 PACE = Pace(pairs=29_000, steps_per_epoch=100.0, seconds_per_step=0.1)
@@ -105,6 +105,12 @@ def test_what_is_set_by_hand_is_not_tuned(option: str) -> None:
     found = chosen(corpus(10_000), config=given)
     assert f"training.tune_{option}" not in found
     assert found[f"training.tune_{other}"] is True
+
+
+@pytest.mark.parametrize("search", [{"search.mbr": "chrf"}, {"search.sample": "true"}])
+def test_where_translations_are_drawn_no_search_is_tuned(search: dict[str, str]) -> None:
+    found = chosen(corpus(10_000), config=load_config(None, flags=search))
+    assert not [key for key in found if "tune" in key]
 
 
 def test_what_is_always_chosen_is_said_too() -> None:
@@ -286,19 +292,49 @@ def test_more_passes_are_more_steps() -> None:
     config = load_config(None, flags={"training.recipe": "auto", "training.max_epochs": 3})
     before = apply(config, schedule(config, CPU, PACE))
     more = load_config(None, flags={"training.recipe": "auto", "training.max_epochs": 6, "training.max_time": "9h"})
-    assert recall(more, before).training.max_steps == 2 * before.training.max_steps
-    assert recall(config, before) == before
+    assert recalled(more, before).training.max_steps == 2 * before.training.max_steps
+    assert recalled(config, before) == before
 
 
 def test_a_longer_time_is_more_steps() -> None:
     config = load_config(None, flags={"training.recipe": "auto", "training.max_time": "1h"})
     before = apply(config, schedule(config, CPU, PACE))
-    again = recall(config, before)
+    again = recalled(config, before)
     assert again == before
-    longer = recall(load_config(None, flags={"training.recipe": "auto", "training.max_time": "2h"}), before)
+    longer = recalled(load_config(None, flags={"training.recipe": "auto", "training.max_time": "2h"}), before)
     assert longer.training.max_steps == 2 * before.training.max_steps
     fixed = load_config(None, flags={"training.max_time": "2h", "training.max_steps": 5})
-    assert recall(fixed, before).training.max_steps == 5
+    assert recalled(fixed, before).training.max_steps == 5
+
+
+def recalled(config: Config, before: Config) -> Config:
+    return recall(config, before, {})[0]
+
+
+def test_of_the_reasons_those_stay_that_still_hold() -> None:
+    config = load_config(None, flags={"training.recipe": "auto", "training.max_time": "1h"})
+    choices = schedule(config, CPU, PACE)
+    before, reasons = apply(config, choices), {choice.key: choice.reason for choice in choices}
+    assert recall(config, before, reasons) == (before, reasons)
+    longer = load_config(None, flags={"training.recipe": "auto", "training.max_time": "2h", "training.warmup": 7})
+    _, hold = recall(longer, before, reasons)
+    assert set(reasons) - set(hold) == {"training.warmup"}
+    assert hold["training.max_steps"] == "2 times as many as before, as the limit is"
+    fixed = load_config(None, flags={"training.recipe": "auto", "training.max_time": "2h", "training.max_steps": 5})
+    assert "training.max_steps" not in recall(fixed, before, reasons)[1], "it is not the recipe's any more"
+
+
+@pytest.mark.parametrize(("option", "found"), [("length_penalty", 1.4), ("beam_size", 10)])
+def test_what_was_tuned_is_tuned_anew_from_the_usual(option: str, found: float) -> None:
+    key, tune = f"search.{option}", f"training.tune_{option}"
+    before = load_config(None, flags={"training.recipe": "auto", tune: "true", key: found})
+    usual = Config().search.model_dump()[option]
+    again, hold = recall(Config(), before, {tune: "it differs", key: BEST})
+    assert (again.search.model_dump()[option], hold) == (usual, {tune: "it differs"})
+    assert recall(Config(), before, {tune: "it differs"})[0].search == before.search, "it was set by hand"
+    given = load_config(None, flags={key: 3})
+    again, hold = recall(given, before, {tune: "it differs", key: BEST})
+    assert (again.search.model_dump()[option], again.training.model_dump()[f"tune_{option}"], hold) == (3, False, {})
 
 
 WIDE = {"model.dim": 256, "training.batch_tokens": 4096, "training.max_time": "1h"}

@@ -146,6 +146,6 @@ def test_what_was_chosen_is_in_the_config_of_the_run(tmp_path: Path, monkeypatch
     assert "beam size 10: BLEU on validation pairs 3.80 with 2, 11.80 with 10" in told
     search = Translator.load(run, device="cpu").config.search
     assert (search.length_penalty, search.beam_size, search.n_best) == (1.8, 10, 1)
-    assert "Beam 10, length penalty 1.8." in (run / "README.md").read_text()
+    assert "Search: beam 10, length penalty 1.8; in float32." in (run / "README.md").read_text()
     told = run_training(tmp_path / "plain", tiny(write_corpus(tmp_path), changes))
     assert "BLEU on validation pairs" not in told

@@ -182,9 +182,9 @@ def _refuse(options: Mapping[str, object]) -> None:
 
 
 def _score_model(job: Job, output: Path | None, report: Path | None, *, force: bool) -> None:
-    task, judge, beam = job.task, job.judge, job.search.beam_size
+    task, judge = job.task, job.judge
     with opened(output, force=force) as writer, opened(report, force=force) as page:
-        say(f"translating {len(task.lines):,} lines of {task.name}, beam {beam}")
+        say(f"translating {len(task.lines):,} lines of {task.name}, {job.search.summary}")
         start = time.perf_counter()
         hypotheses = job.translator.translate(task.lines, job.search)
         seconds = time.perf_counter() - start

@@ -45,7 +45,7 @@ def picture(courses: Sequence[Course], over: str, form: str) -> Picture:
             axes.set_ylim(bottom=0)
     lines = [Line2D([], [], **_style(number), label=course.name) for number, course in enumerate(courses)]
     kinds = [
-        Line2D([], [], color="0.4", label="training, with label smoothing"),
+        Line2D([], [], color="0.4", label="training, with smoothing and R-Drop"),
         Line2D([], [], color="0.4", marker="o", markersize=3, label="validation"),
     ]
     figure.legend(

@@ -43,7 +43,7 @@ def describe(path: Path) -> dict[str, str]:
         "tokenizer": f"{config.tokenizer.type}, {vocabulary} pieces, {'shared' if tokenizers.shared else 'separate'}",
         "longest source": f"{config.model.max_length} tokens; longer ones are translated in pieces",
         "training data": ", ".join(config.data.train) or "?",
-        "search": f"beam {config.search.beam_size}, length penalty {config.search.length_penalty:g}",
+        "search": config.search.summary,
         "checkpoints": ", ".join(map(str, steps(run))) or "none",
         "fingerprints": ", ".join(f"{name} {value}" for name, value in load_fingerprints(run).items()) or "none",
     }

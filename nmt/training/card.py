@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nmt
-from nmt.config import Config
 from nmt.corpus import ParallelCorpus
 from nmt.errors import OptionError
 from nmt.evaluate import Score, score
@@ -66,8 +65,9 @@ def _score(hypotheses: list[str], targets: list[str], target_lang: str) -> list[
         return score(hypotheses, [targets], ["bleu", "chrf"], tokenize="char")
 
 
-def write_card(run: Path, config: Config, sets: list[Measured], command: str, seconds: float) -> None:
-    """Write README.md into the run folder."""
+def write_card(translator: Translator, run: Path, sets: list[Measured], command: str, seconds: float) -> None:
+    """Write README.md into the run folder; `sets` are what the translator scores."""
+    config = translator.config
     data, languages = config.data, f"{config.data.source_lang or 'source'} to {config.data.target_lang or 'target'}"
     rows = [
         f"| {name} | {found.name} | {found.score:.2f} | `{found.signature}` |"
@@ -85,7 +85,7 @@ def write_card(run: Path, config: Config, sets: list[Measured], command: str, se
         "| --- | --- | --- | --- |",
         *(rows or ["| none | | | |"]),
         "",
-        f"Beam {config.search.beam_size}, length penalty {config.search.length_penalty}.",
+        f"Search: {config.search.summary}; in {translator.precision}.",
         "",
         "    " + command,
         "",

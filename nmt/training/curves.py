@@ -21,7 +21,10 @@ class Series(NamedTuple):
 BLUE, RED, GREEN, GREY = "#3465a4", "#cc3311", "#228833", "#666666"
 LOSS = "loss, nats per target token"
 PANELS = {
-    LOSS: (Series("train", "loss", "train, with label smoothing", BLUE), Series("valid", "loss", "valid", RED)),
+    LOSS: (
+        Series("train", "loss", "train, with smoothing and R-Drop", BLUE),
+        Series("valid", "loss", "valid", RED),
+    ),
     "score of the validation set": (Series("valid", "bleu", "BLEU", RED), Series("valid", "chrf", "chrF", GREEN)),
     "learning rate": (Series("train", "learning_rate", "", GREY),),
     "target tokens per second": (Series("train", "tokens_per_second", "", GREY),),

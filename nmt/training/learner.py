@@ -33,7 +33,7 @@ Groups = dict[str, Mapping[str, Tensor]]
 class Outcome(NamedTuple):
     """What came of one step; the tensors are on the device, so that nobody waits for them without need."""
 
-    loss: Tensor  # () nats per target token, label smoothing included
+    loss: Tensor  # () nats per target token, label smoothing and R-Drop included
     norm: Tensor  # () of the gradient, before clipping
     tokens: int  # labels that counted
     pairs: int

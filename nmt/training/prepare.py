@@ -40,12 +40,12 @@ class Request(NamedTuple):
     stream: TextIO  # where progress is told
 
 
-def settled(request: Request) -> Config:
-    """Return the config with its languages; of a run whose options the recipe chose, with what it chose then."""
-    config = _with_languages(request.config)
-    if config.training.recipe == "auto" and (request.run / checkpoint.CONFIG).exists():
-        return recipe.recall(config, checkpoint.load_config(request.run))
-    return config
+def settled(request: Request) -> tuple[Config, dict[str, str]]:
+    """Return the config with its languages, and of a run whose options the recipe chose what it chose then, and why."""
+    config, run = _with_languages(request.config), request.run
+    if config.training.recipe == "auto" and (run / checkpoint.CONFIG).exists():
+        return recipe.recall(config, checkpoint.load_config(run), checkpoint.load_reasons(run))
+    return config, {}
 
 
 def prepare(request: Request, progress: Progress, world: World) -> Parts:
@@ -53,11 +53,11 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
 
     Of several processes the first one does that, and all others, later, find what it has written.
     """
-    run, config = request.run, request.config
+    run, (config, reasons) = request.run, settled(request)
+    request = request._replace(config=config)
     progress.say(f"reading {', '.join(config.data.train)}")
     raw = ParallelCorpus(config.data.train, config.data)
     is_known = _is_known(run, raw)
-    reasons = checkpoint.load_reasons(run) if is_known else {}
     is_open = config.training.recipe == "auto" and not is_known
     on = compute(config.training.device, config.training.precision, config.training.threads)
     machine = recipe.Machine(on.device.type != "cpu", has_bf16())
@@ -134,7 +134,7 @@ def _pairs(
         where = f"{len(valid)} of the training pairs, held out" if valid else "the training pairs themselves"
         progress.say(f"no validation corpus: validating on {where}")
         valid = valid or list(pairs)
-    if split.test:
+    if split.test and not data.test:
         progress.say(f"no test corpus: {len(split.test)} of the training pairs are held out for one")
     return split.training, valid, split
 

@@ -29,7 +29,7 @@ class Report(NamedTuple):
 
     step: int  # optimizer steps
     epoch: int  # passes over the corpus that are complete
-    loss: float  # nats per target token, label smoothing included, mean since the last report
+    loss: float  # nats per target token, label smoothing and R-Drop included, mean since the last report
     learning_rate: float
     tokens_per_second: float  # target tokens, padding not counted
     gradient_norm: float

@@ -19,6 +19,8 @@ from nmt.errors import OptionError
 from nmt.frozen import freeze
 from nmt.lock import locked
 from nmt.ranks import rank
+from nmt.recipe import BEST
+from nmt.sealed import remove_file
 from nmt.shortlist import LINKS, Shortlist, learn
 from nmt.training import checkpoint
 from nmt.training.average import mean
@@ -69,7 +71,7 @@ def train(request: Request) -> None:
 def _train(request: Request, progress: Progress, interrupt: Interrupt, world: World) -> Trainer | None:
     """Train, unless that is done already, as all processes do together."""
     run = request.run
-    is_done, *_ = world.gather(world.rank == 0 and _is_done(run, settled(request)))
+    is_done, *_ = world.gather(world.rank == 0 and _is_done(run, settled(request)[0]))
     if is_done:
         limits = "--max-time, --max-steps, --max-epochs or --patience"
         print(f"{run}: finished; to go on raise the limit that ended it ({limits})", file=progress.stream)
@@ -77,9 +79,7 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt, world: Wo
     with world.in_turn():
         if world.rank == 0:
             checkpoint.sweep(run)
-        parts = prepare(request._replace(config=settled(request)), progress, world)
-        if "max_steps" in request.config.training.model_fields_set:  # now, whoever chose it when the run began
-            parts = parts._replace(adapts=False)
+        parts = prepare(request, progress, world)
     config, on = parts.config, parts.compute
     check_apart(world, on.device)
     if config.model.embeddings == (LSA,) and not checkpoint.latest(run, lambda warning: None):
@@ -108,12 +108,14 @@ def _finish(request: Request, trainer: Trainer) -> None:
     if config.training.tune_length_penalty or config.training.tune_beam_size:
         _tune(parts._replace(model=trainer.learner.plain()), weights, trainer.validator.seconds, deadline, progress)
     with trainer.interrupt.deferred():
+        remove_file(run / CARD)  # of other weights, where a finished run went on
         checkpoint.finish(run, weights, shortlist)
     saved, tokenizers, model = checkpoint.load_model(run, on.device)
-    measured = score_sets(Translator(saved, tokenizers, freeze(on.fit(model)), on), run, deadline)
+    translator = Translator(saved, tokenizers, freeze(on.fit(model)), on)
+    measured = score_sets(translator, run, deadline)
     for found in measured:
         progress.say(f"{found.name}: " + ", ".join(f"{score.name} {score.score:.2f}" for score in found.scores))
-    write_card(run, saved, measured, request.command, trainer.seconds())
+    write_card(translator, run, measured, request.command, trainer.seconds())
     progress.say(f"finished in {duration(trainer.seconds())}: {run}")
 
 
@@ -125,10 +127,10 @@ def _as_trained(trainer: Trainer) -> Parts:
     parts, made = trainer.parts, trainer.config
     if made.max_steps >= parts.config.training.max_steps:
         return parts
-    config = parts.config.model_copy(update={"training": made})
-    checkpoint.save_config(
-        parts.run, config, checkpoint.load_fingerprints(parts.run), checkpoint.load_reasons(parts.run)
-    )
+    config, reasons = parts.config.model_copy(update={"training": made}), checkpoint.load_reasons(parts.run)
+    if "training.max_steps" in reasons:
+        reasons["training.max_steps"] = f"there was time for so many of {parts.config.training.max_steps:,}"
+    checkpoint.save_config(parts.run, config, checkpoint.load_fingerprints(parts.run), reasons)
     return parts._replace(config=config)
 
 
@@ -153,7 +155,7 @@ def _tune(
         scores = ", ".join(f"{bleu:.2f} with {one:g}" for one, bleu in sorted(tried.items())) or "no time to try others"
         progress.say(f"{row.option.replace('_', ' ')} {value:g}: BLEU on validation pairs {scores}")
         if value != getattr(config.search, row.option) and f"training.tune_{row.option}" in reasons:
-            reasons[f"search.{row.option}"] = "the best BLEU on validation pairs"
+            reasons[f"search.{row.option}"] = BEST
     if tuner.search != config.search:
         tuned = config.model_copy(update={"search": tuner.search})
         checkpoint.save_config(parts.run, tuned, checkpoint.load_fingerprints(parts.run), reasons)
