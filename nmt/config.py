@@ -82,7 +82,7 @@ class TransformerConfig(Section):
     dropout: Fraction = Field(0.1, description="of embeddings and sub-layer outputs")
     attention_dropout: Fraction = Field(0.0, description="of attention weights")
     activation_dropout: Fraction = Field(0.0, description="inside the feed-forward layer")
-    word_dropout: Fraction = Field(0.0, description="chance of a whole word's embedding, both sides, 1512.05287")
+    word_dropout: Fraction = Field(0.0, description="chance of a whole piece's embedding, both sides, 1512.05287")
 
     @model_validator(mode="after")
     def _has_whole_heads(self) -> Self:
@@ -127,7 +127,7 @@ class RecurrentConfig(Section):
     )
     max_length: PositiveInt = Field(512, description="tokens; longer sources are translated in pieces")
     dropout: Fraction = Field(0.2, description="of embeddings, between layers and before the output")
-    word_dropout: Fraction = Field(0.0, description="chance of a whole word's embedding, both sides, 1512.05287")
+    word_dropout: Fraction = Field(0.0, description="chance of a whole piece's embedding, both sides, 1512.05287")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

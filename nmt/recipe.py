@@ -7,6 +7,7 @@ measurements (docs/quality.md) where they could not. What a user sets is never c
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import inf, sqrt
 from typing import Any, NamedTuple
 
@@ -98,6 +99,8 @@ HOPED = 1.5  # times the steps that fit at the pace timed are planned: a plan is
 def choose(config: Config, profile: CorpusProfile, machine: Machine) -> list[Choice]:
     """Return what the corpus says, of all that `config` was not given."""
     given = _given(config)
+    if "data.clean" not in given or config.data.clean:
+        profile = replace(profile, pairs=round(profile.pairs * (1 - profile.dropped)))  # all that is learnt from
     choices = [*_data(config, profile), *_tokenizer(profile), *_model(config, profile, machine)]
     choices += _training(config, profile, machine)
     return [choice for choice in choices if choice.key not in given]
@@ -107,27 +110,34 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
     """Return how long to train and at which learning rates, of all that `config` was not given."""
     training, given = config.training, _given(config)
     budget, enough, affordable = _budget(config, machine), _enough(pace), _affordable(config, machine, pace)
-    agrees = pace.pairs < AGREEING and min(affordable / 2, training.max_epochs or affordable) >= AGREED * enough
+    wanted = training.max_steps / pace.steps_per_epoch if "training.max_steps" in given else training.max_epochs or inf
+    agrees = pace.pairs < AGREEING and min(affordable / 2, wanted) >= AGREED * enough
     alpha = training.rdrop if "training.rdrop" in given else AGREEMENT * agrees
     passes = float(training.max_epochs or (AGREED * enough if alpha else enough))
     affordable /= 1 + (alpha > 0)
     fitting, hoped = min(passes, affordable), min(passes, affordable * HOPED)
     if "training.max_steps" in given:
         fitting = hoped = training.max_steps / pace.steps_per_epoch
-    steps = max(round(hoped * pace.steps_per_epoch), 1)
+    turned = min(training.both_directions, hoped)  # passes that read each pair in both directions
+    steps = max(round((hoped + turned) * pace.steps_per_epoch), 1)
+    if "training.max_steps" in given:
+        steps = training.max_steps
     long = f"each of {pace.pairs:,} pairs {fitting:.1f} times, "
-    long += f"about {_clock(budget * fitting / affordable)} here"
+    long += f"about {_clock(_cost(pace, alpha) * fitting)} here"
     if affordable < passes:
         long += f", and more if it gets faster; better {passes:.0f} times, "
-        long += f"with --max-time {_clock(budget * passes / affordable)}"
-    validations = min(MOST_VALIDATIONS, max(1, min(steps // APART, int(budget / BETWEEN))))
-    choices = [
-        Choice("training.max_time", budget, f"{_clock(budget)}, as long as people wait without being asked"),
+        long += f"with --max-time {_clock(_cost(pace, alpha) * passes)}"
+    validations = min(MOST_VALIDATIONS, max(1, int(min(steps // APART, budget / BETWEEN))))
+    choices = []
+    if budget < inf:
+        waiting = f"{_clock(budget)}, as long as people wait without being asked"
+        choices.append(Choice("training.max_time", budget, waiting))
+    choices += [
         Choice("training.rdrop", alpha, _agreement(agrees, pace.pairs)),
         Choice("training.max_steps", steps, long),
         Choice("model.dropout", _dropout(fitting, pace.pairs, machine), "more for few pairs that are read often"),
         Choice("training.schedule", "cosine", "falls to 0 at the last step, which is known"),
-        Choice("training.learning_rate", _rate(config), "falls with the width of the model and with small batches"),
+        Choice("training.learning_rate", _rate(config), _slower(config)),
         Choice("training.warmup", min(WARMUP[1], max(1, int(steps * WARMUP[0]))), "a tenth of the steps, to 2,000"),
         Choice("training.valid_every", max(1, round(steps / validations)), f"{validations} in all: each takes time"),
     ]
@@ -198,6 +208,9 @@ def recall(config: Config, chosen: Config, reasons: Mapping[str, str]) -> tuple[
 
 
 def _budget(config: Config, machine: Machine) -> float:
+    """Return the seconds there are: where somebody says how many steps or passes, as many as these take."""
+    if not config.training.max_time and {"max_steps", "max_epochs"} & config.training.model_fields_set:
+        return inf
     return config.training.max_time or (BUDGET_GPU if machine.has_gpu else BUDGET_CPU)
 
 
@@ -208,7 +221,12 @@ def _enough(pace: Pace) -> float:
 
 def _affordable(config: Config, machine: Machine, pace: Pace) -> float:
     """Return the passes that there is time for, without R-Drop."""
-    return TRAINED * _budget(config, machine) / pace.seconds_per_step / pace.steps_per_epoch
+    return _budget(config, machine) / _cost(pace, 0.0)
+
+
+def _cost(pace: Pace, alpha: float) -> float:
+    """Return the seconds of a pass, and of what is done besides; R-Drop reads each batch twice."""
+    return pace.seconds_per_step * pace.steps_per_epoch * (1 + (alpha > 0)) / TRAINED
 
 
 def _given(config: Config) -> set[str]:
@@ -267,7 +285,9 @@ def _training(config: Config, profile: CorpusProfile, machine: Machine) -> Itera
         yield Choice("training.optimizer", "muon", "more is learnt from each pair than with AdamW (arXiv 2502.16982)")
     if machine.has_bf16 and not machine.has_gpu:
         yield Choice("training.precision", "bf16", "this CPU has it: faster, and as good")
-    yield Choice("training.patience", 0, "the learning rate falls to its end, and the last weights are the best")
+    yield Choice("training.both_directions", 0, "cost 1.3 BLEU in as many steps (docs/quality.md)")
+    yield Choice("data.recased", 0.0, "gains and costs nothing where all is written alike (docs/quality.md)")
+    yield Choice("training.patience", 0, "the learning rate falls to its end, and the best weights are kept")
     yield Choice("search.beam_size", 5, "wider ones mostly gain next to nothing and take longer (nmt eval --beams)")
     if config.data.valid or profile.pairs >= TUNED:
         yield from _tuning(config)
@@ -283,6 +303,12 @@ def _tuning(config: Config) -> Iterator[Choice]:
         yield Choice("training.tune_beam_size", True, "a beam of 10 is taken where it gains 0.3 BLEU")
 
 
+def _slower(config: Config) -> str:
+    if config.model.type == "rnn":
+        return "falls with small batches"
+    return "falls with the width of the model and with small batches"
+
+
 def _rate(config: Config) -> float:
     rate = RECURRENT_RATE if config.model.type == "rnn" else TRANSFORMER_RATE / config.model.dim
     tokens = config.training.batch_tokens
@@ -296,7 +322,7 @@ def _dropout(passes: float, pairs: int, machine: Machine) -> float:
 
 def _agreement(agrees: bool, pairs: int) -> str:
     if agrees:
-        return "two readings of a batch have to agree (arXiv 2106.14448)"
+        return "two readings of a batch have to agree (arXiv 2106.14448; for so many passes not measured here)"
     return (
         "too many pairs to read each twice" if pairs >= AGREEING else "it takes three times the passes, too many here"
     )

@@ -21,6 +21,7 @@ from nmt import diversify
 from nmt.configfile import load_config
 from nmt.diversify import Plan, Step, Texts, write_texts
 from nmt.errors import DataError, NmtError, OptionError
+from nmt.partial import Partial
 from nmt.training.signals import Interrupted
 
 
@@ -254,6 +255,19 @@ def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Plan, "learning", lambda self: Step(["learn"]))
     made.carry_out(quiet)
     assert (tmp_path / "told").read_text() == "train train backtranslate learn "
+
+
+def test_a_teacher_that_has_begun_to_write_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A longer time would make another one of it, whose translations do not go with those that are there."""
+    made = plan(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Plan, "learning", lambda self: Step(["learn"]))
+    begun = Partial(made.written[0])
+    begun.folder.mkdir(parents=True)
+    begun.begin({})
+    stand_in(monkeypatch, "open('told', 'a').write(sys.argv[1] + ' ')")
+    made.carry_out(quiet)
+    assert (tmp_path / "told").read_text() == "distill train backtranslate learn "
 
 
 def test_a_command_that_fails_says_so_with_its_own_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from lookup import Lookup, at_most, pad, random_sources
 from runs import PAIRS, SHORT, learnt, tiny_config, weights_of, write_run
+from safetensors.torch import load_file
 from torch import Tensor
 
 import nmt as package
@@ -291,6 +292,19 @@ def test_a_shortlist_is_that_of_the_first_for_all(folder: Path, monkeypatch: pyt
 def test_other_tokenizers_are_refused_by_name(folder: Path) -> None:
     with pytest.raises(ModelError, match=r"words: its tokenizer is not that of .*a; give models trained on the same"):
         loaded(folder, "a", "words")
+
+
+def test_models_of_another_direction_are_refused_by_name(folder: Path, tmp_path: Path) -> None:
+    run, turned = folder / "runs" / "a", tmp_path / "turned"
+    shutil.copytree(run, turned)
+    config = checkpoint.load_config(run)
+    there = config.data.source_lang, config.data.target_lang
+    data = config.data.model_copy(update={"source_lang": there[1], "target_lang": there[0]})
+    checkpoint.save_config(turned, config.model_copy(update={"data": data}), {})
+    checkpoint.finish(turned, load_file(run / checkpoint.WEIGHTS))
+    with pytest.raises(ModelError, match=rf"turned: translates {there[1]} to {there[0]}, not {' to '.join(there)} as"):
+        list(checkpoint.load_models([run, turned], torch.device("cpu")))
+    assert len(list(checkpoint.load_models([turned, turned], torch.device("cpu")))) == 2
 
 
 def test_no_model_at_all_is_refused() -> None:

@@ -28,7 +28,7 @@ RUSSIAN = [("Собака бежит по зелёной траве.", "A dog ru
 
 
 def corpus(pairs: int = 29_000, rows: list[tuple[str, str]] = ENGLISH_GERMAN) -> CorpusProfile:
-    return replace(profile(rows), pairs=pairs)
+    return replace(profile(rows), pairs=pairs, faults={})
 
 
 def chosen(about: CorpusProfile, machine: Machine = CPU, config: Config | None = None) -> dict[str, Any]:
@@ -335,6 +335,37 @@ def test_what_was_tuned_is_tuned_anew_from_the_usual(option: str, found: float) 
     given = load_config(None, flags={key: 3})
     again, hold = recall(given, before, {tune: "it differs", key: BEST})
     assert (again.search.model_dump()[option], again.training.model_dump()[f"tune_{option}"], hold) == (3, False, {})
+
+
+@pytest.mark.parametrize(("limit", "steps"), [({"max_steps": 10**9}, 10**9), ({"max_epochs": 10**5}, 10**7)])
+def test_who_says_how_much_gets_it_however_long_it_takes(limit: dict[str, int], steps: int) -> None:
+    config = load_config(None, flags={f"training.{key}": value for key, value in limit.items()})
+    pace = Pace(29_000, 100.0, 1.0)
+    found = apply(config, schedule(config, CPU, pace)).training
+    assert (found.max_time, found.max_steps) == (None, steps)
+    assert hurry(config, CPU, pace, ["model.dim", "training.batch_tokens"]) == []
+    timed = load_config(None, flags={"training.max_time": "1h", **{f"training.{key}": v for key, v in limit.items()}})
+    assert apply(timed, schedule(timed, CPU, pace)).training.max_time == 3600
+
+
+def test_passes_in_both_directions_have_twice_the_steps() -> None:
+    flags = {"training.max_epochs": 6, "training.rdrop": 0}
+    usual = planned(load_config(None, flags=flags))["training.max_steps"]
+    assert usual == 600
+    for both, steps in ((2, 800), (9, 1200)):
+        found = planned(load_config(None, flags={**flags, "training.both_directions": both}))
+        assert found["training.max_steps"] == steps
+    given = {"training.max_steps": 1000, "training.both_directions": 2}
+    assert planned(load_config(None, flags=given))["training.warmup"] == 100
+
+
+def test_what_is_cleaned_away_does_not_count() -> None:
+    """Of 12,000 pairs of which half are copies 6,000 are learnt from."""
+    dirty = replace(corpus(12_000), faults={"a copy": 0.5})
+    assert chosen(dirty)["training.batch_tokens"] == chosen(corpus(6_000))["training.batch_tokens"] == 1024
+    kept = load_config(None, flags={"data.clean": "false"})
+    assert chosen(dirty, config=kept)["training.batch_tokens"] == 4096
+    assert "6,000 pairs" in next(c.reason for c in choose(Config(), dirty, CPU) if c.key == "tokenizer.vocab_size")
 
 
 WIDE = {"model.dim": 256, "training.batch_tokens": 4096, "training.max_time": "1h"}

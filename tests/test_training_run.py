@@ -426,6 +426,39 @@ def test_options_of_the_optimizer_have_their_effect(
     assert metrics(tmp_path, "train", "loss")[3] != metrics(finished, "train", "loss")[3]
 
 
+def test_a_card_of_other_weights_does_not_stay(
+    corpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that went on, and was killed between its new weights and their scores."""
+    run_training(tmp_path, tiny(corpus, {LIMIT: 2}))
+    assert (tmp_path / card.CARD).exists()
+    more = tiny(corpus, {LIMIT: 4})
+
+    def killed(*_: object) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nmt.training.run.score_sets", killed)
+        with pytest.raises(Stop):
+            run_training(tmp_path, more)
+    assert not (tmp_path / card.CARD).exists()
+    assert "finished in" in run_training(tmp_path, more), "the card is made up for"
+    assert (tmp_path / card.CARD).exists()
+
+
+def test_pairs_without_a_piece_are_said(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path, {"en": ["\x01", *"12345678"], "de": ["eins", *"abcdefgh"]})
+    told = run_training(tmp_path / "run", tiny(corpus, {LIMIT: 1, "tokenizer.vocab_size": "auto"}))
+    assert "warning: dropped 1 pairs with a side that has no pieces\n" in told
+    assert "8 pairs, cpu" in told
+
+
+def test_tags_and_both_directions_exclude_each_other(corpus: list[str], tmp_path: Path) -> None:
+    config = tiny(corpus, {"training.both_directions": 2, "data.tags": "[<bt>]"})
+    with pytest.raises(OptionError, match="both_directions: a tag would be a target's first word; leave out data.tags"):
+        run_training(tmp_path, config)
+
+
 def test_both_directions_need_one_vocabulary(corpus: list[str], tmp_path: Path) -> None:
     apart: Changes = {"training.both_directions": 2, "tokenizer.shared": "false"}
     with pytest.raises(OptionError, match=r"both_directions: needs ids that mean the same in both; set tokenizer.shar"):
@@ -466,7 +499,7 @@ def test_held_out_sets_lie_in_the_run_and_are_scored(
     monkeypatch.chdir(tmp_path)
     assert run_command(["eval", "-m", "moved", "--threads", "1"]) == 0
     out, err = capsys.readouterr()
-    assert "translating 100 lines of heldout.test.en heldout.test.de, beam 1\n" in err
+    assert "translating 100 lines of heldout.test.en heldout.test.de, beam 1, length penalty 1\n" in err
     assert "note:" not in err
     test_score = re.search(r"^\| test, held out \| BLEU \| (\S+) ", card_text, re.MULTILINE)
     assert test_score

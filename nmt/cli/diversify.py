@@ -69,4 +69,4 @@ def diversify(
     plan = Plan(texts, folder, run, config, settings or ())
     plan.carry_out(say)
     again = ["nmt", "translate", "-m", str(run), "--rerank", str(plan.teachers[1]), "-b", "20"]
-    say(f"better still, but slower: {shlex.join(again)}")
+    say(f"a little better by chrF, and slower: {shlex.join(again)}")

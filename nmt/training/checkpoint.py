@@ -184,11 +184,14 @@ def load_model(path: Path, device: torch.device) -> Loaded:
 
 def load_models(paths: Sequence[Path], device: torch.device) -> Iterator[Loaded]:
     """Yield the models of several folders; raises ModelError where ids of one mean something else than of the first."""
-    first: list[str] = []
+    first, way = list[str](), ("", "")
     for path in paths:
         loaded = load_model(path, device)
-        digests = [tokenizer.sha256 for tokenizer in loaded.tokenizers]
-        first = first or digests
+        digests, data = [tokenizer.sha256 for tokenizer in loaded.tokenizers], loaded.config.data
+        first, way = first or digests, way if any(way) else (data.source_lang, data.target_lang)
+        if data.source_lang and (data.source_lang, data.target_lang) != way:
+            there, other = " to ".join((data.source_lang, data.target_lang)), " to ".join(way)
+            raise ModelError(f"{path}: translates {there}, not {other} as {paths[0]}; give models of one direction")
         if digests != first:
             raise ModelError(f"{path}: its tokenizer is not that of {paths[0]}; give models trained on the same pairs")
         yield loaded

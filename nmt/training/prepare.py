@@ -72,6 +72,8 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
         raise OptionError(
             "training.both_directions: needs ids that mean the same in both; set tokenizer.shared to true"
         )
+    if config.training.both_directions and any(config.data.tags):
+        raise OptionError("training.both_directions: a tag would be a target's first word; leave out data.tags")
     pairs = ParallelCorpus(config.data.train, config.data, is_cleaned=config.data.clean)
     training, valid, split = _pairs(request._replace(config=config), pairs, progress, is_known=is_known)
     tokenizers = _tokenizers(request._replace(config=config), training, progress)
@@ -79,6 +81,8 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
     corpus = _encode(training, encoding, config.data, progress)
     if corpus.counts.too_long:
         progress.say(f"warning: dropped {corpus.counts.too_long} pairs longer than {config.data.max_length} tokens")
+    if corpus.counts.empty:
+        progress.say(f"warning: dropped {corpus.counts.empty} pairs with a side that has no pieces")
     model = _built(config, tokenizers)
     if is_open and not recipe.is_scheduled(config):
         while True:
