@@ -36,6 +36,14 @@ class Side:
     types: int  # different ones
     once: float  # share of the different words that stand in the sample once
 
+    def told(self) -> str:
+        """Return script and lengths in words, and how many words there are where these can be told apart."""
+        unit, lengths = ("words", self.words) if self.has_spaces else ("characters", self.characters)
+        found = f"{self.script or 'no letters'}, {lengths.mean:.1f} {unit} a line, 95 % have at most {lengths.most:.0f}"
+        return found + (
+            f"; {self.types:,} different words, {100 * self.once:.0f} % of them once" if self.has_spaces else ""
+        )
+
 
 @dataclass(frozen=True)
 class CorpusProfile:
@@ -53,6 +61,11 @@ class CorpusProfile:
     def dropped(self) -> float:
         """Return the share of the pairs that cleaning drops."""
         return sum(self.faults.values())
+
+    def lines(self) -> list[str]:
+        """Return a line about each side, for people."""
+        sample = "" if self.sampled == self.pairs else f", of a sample of {self.sampled:,}"
+        return [f"{name}: {side.told()}{sample}" for name, side in (("source", self.source), ("target", self.target))]
 
 
 def profile(pairs: Iterable[tuple[str, str]]) -> CorpusProfile:

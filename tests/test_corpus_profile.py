@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from corpora import ROOT, multi30k
@@ -103,3 +104,13 @@ def test_captions_are_of_one_kind() -> None:
     assert found.repeated == pytest.approx(3 / 29_000)  # sort | uniq -d
     assert 0.02 < found.source.uppercase < found.target.uppercase < 0.1, "German writes nouns with a capital"
     assert found.source.once < found.target.once, "and joins them"
+
+
+def test_each_side_is_told_in_a_line() -> None:
+    about = profile([("A dog runs.", "犬が走る。"), ("A cat runs.", "猫が走る。")])
+    assert about.lines() == [
+        "source: latin, 3.0 words a line, 95 % have at most 3; 4 different words, 50 % of them once",
+        "target: han and kana, 5.0 characters a line, 95 % have at most 5",
+    ]
+    assert replace(about, sampled=1).lines()[1].endswith("at most 5, of a sample of 1")
+    assert profile([("1 2", "x")]).lines()[0].startswith("source: no letters, 2.0 words")

@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from nmt.models.dropout import LEVELS, Dropout, drawing, dropout
+from nmt.models.dropout import LEVELS, Dropout, WordDropout, drawing, dropout
 
 FEATURES = 200_003  # no multiple of the eight masks that one draw makes
 CHANCES = (0.0005, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999)
@@ -54,6 +54,17 @@ def test_any_shape_and_type_comes_back_as_it_was(shape: tuple[int, ...], dtype: 
     found = dropout(torch.ones(shape, dtype=dtype), 0.3)
     assert found.shape == torch.Size(shape)
     assert found.dtype == dtype
+
+
+def test_whole_words_vanish_and_the_mean_stays() -> None:
+    torch.manual_seed(3)
+    layer, inputs = WordDropout(0.25), torch.ones(50, 40, 8)
+    found = layer(inputs)
+    assert torch.equal(found, found[..., :1].expand_as(found)), "all features of a word, or none"
+    assert sorted(found.unique().tolist()) == pytest.approx([0, 4 / 3])
+    assert found.mean().item() == pytest.approx(1, abs=0.05)
+    assert torch.equal(layer.eval()(inputs), inputs)
+    assert torch.equal(WordDropout(0.0)(inputs), inputs)
 
 
 def test_the_seed_decides_whatever_the_number_of_threads() -> None:

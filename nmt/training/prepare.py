@@ -66,6 +66,8 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
         choices = recipe.choose(config, about, machine)
         if choices:
             progress.say(f"the recipe, for {about.pairs:,} pairs; what you set holds over it")
+            for line in about.lines():
+                progress.say(f"  {line}")
         config = _chosen(config, choices, reasons, progress)
         on = compute(config.training.device, config.training.precision, config.training.threads)
     if config.training.both_directions and not config.tokenizer.shared:
