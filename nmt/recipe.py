@@ -1,7 +1,9 @@
 """The automatic recipe: what a corpus and a machine say about the options that nobody has set, each with its reason.
 
 The rules stand in the tables at the top: recipes of papers on small corpora where those could be confirmed, and our own
-measurements (docs/quality.md) where they could not. What a user sets is never changed.
+measurements (docs/quality.md) where they could not; "by judgement" is what nobody has measured. How many pieces a tokenizer
+has stands in vocabulary.py, how many pairs are held out in heldout.py, what is cleaned away in cleaning.py, what is tried
+of the search in tuning.py. What a user sets is never changed.
 """
 
 from __future__ import annotations
@@ -56,11 +58,12 @@ EVERYTHING_ELSE = 2**63  # pairs
 TINY = Size(100_000, 128, 4, 4, 256, 0.3, "a small model learns most from few pairs (arXiv 2105.14462)")
 ON_CPU = (
     TINY,
-    Size(EVERYTHING_ELSE, 256, 3, 4, 1024, 0.1, "wider ones take a CPU days"),
+    Size(EVERYTHING_ELSE, 256, 3, 4, 1024, 0.1, "wider ones take a CPU days"),  # by judgement
 )
 ON_GPU = (
     TINY,
     Size(500_000, 256, 4, 4, 1024, 0.2, "narrow models for small corpora (arXiv 1905.11901)"),
+    # Shapes of papers; dropout, and for how many pairs they are, by judgement: no GPU has been at hand.
     Size(5_000_000, 512, 6, 8, 2048, 0.1, "the base model of arXiv 1706.03762, table 3"),
     Size(EVERYTHING_ELSE, 1024, 6, 16, 4096, 0.1, "the big model of arXiv 1706.03762, table 3"),
 )
@@ -75,23 +78,23 @@ RARE = 0.9995  # of the characters, where there are thousands of them, as senten
 # and cores share a large batch better (docs/quality.md).
 ENOUGH_STEPS = {"adam": 10_000, "adamw": 10_000, "muon": 3_000}
 LEAST_TOKENS = 1024
-TESTED = 5_000  # pairs from which some can be spared for a test
-TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another
-AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth
-PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs
+TESTED = 5_000  # pairs from which some can be spared for a test, by judgement
+TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another, by judgement
+AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth, by judgement
+PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs, both by judgement
 AGREEMENT = 5.0  # weight of R-Drop, arXiv 2106.14448 section 3.2
 AGREED = 3  # times as many until readings agree; with fewer R-Drop did worse than nothing (docs/quality.md)
-FEWEST, MOST = 5, 200  # epochs
+FEWEST, MOST = 5, 200  # epochs, by judgement
 # At most, for fewer passes over the root of the pairs: what is read so seldom is not known by heart, and dropout slows
 # learning down (docs/quality.md).
 DROPOUT = ((0.02, 0.0), (0.2, 0.1), (0.6, 0.2), (inf, 1.0))
-TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model
+TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model; the other by judgement
 FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the root of their share
 TUNABLE = "length_penalty", "beam_size"
 BEST = "the best BLEU on validation pairs"  # the reason for what was found by tuning
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
 MOST_VALIDATIONS, BETWEEN, APART = 10, 120.0, 200  # and seconds of the time, and steps, that each stands for at least
-WARMUP = 0.1, 2000  # of the steps, and steps at most
+WARMUP = 0.1, 2000  # of the steps, and steps at most, by judgement
 TRAINED = 0.9  # of the time; the rest goes to validations and to the end
 HOPED = 1.5  # times the steps that fit at the pace timed are planned: a plan is shortened on the way, never longer
 
