@@ -40,6 +40,11 @@ class DataConfig(Section):
     encoding: str = Field("utf-8", description="of the text files, as iconv names it")
     bad_utf8: Literal["error", "replace", "drop"] = Field("error", description="what undecodable bytes in training do")
 
+    @property
+    def direction(self) -> str:
+        """The languages, from one to the other; empty where they have no names."""
+        return " to ".join(filter(None, (self.source_lang, self.target_lang)))
+
 
 class TokenizerConfig(Section):
     """How text becomes ids: sentencepiece, trained on the training corpora."""

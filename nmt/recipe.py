@@ -1,20 +1,19 @@
 """The automatic recipe: what a corpus and a machine say about the options that nobody has set, each with its reason.
 
-The rules stand in the tables at the top: recipes of papers on small corpora where those could be confirmed, and our own
-measurements (docs/quality.md) where they could not; "by judgement" is what nobody has measured. How many pieces a tokenizer
-has stands in vocabulary.py, how many pairs are held out in heldout.py, what is cleaned away in cleaning.py, what is tried
-of the search in tuning.py. What a user sets is never changed.
+The rules stand in the tables at the top: recipes of papers on small corpora where those could be confirmed, our own
+measurements (docs/quality.md) where they could not; "by judgement" is what nobody has measured. For pieces, held-out
+pairs, cleaning and search tables stand in vocabulary.py, heldout.py, cleaning.py, tuning.py. What a user sets stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from math import inf, sqrt
 from typing import Any, NamedTuple
 
 from nmt.config import Config
-from nmt.configfile import Tree, build_config, dump_config
+from nmt.configfile import Tree, build_config
 from nmt.corpus_profile import CorpusProfile
 from nmt.vocabulary import automatic_size
 
@@ -90,8 +89,6 @@ FEWEST, MOST = 5, 200  # epochs, by judgement
 DROPOUT = ((0.02, 0.0), (0.2, 0.1), (0.6, 0.2), (inf, 1.0))
 TRANSFORMER_RATE, RECURRENT_RATE = 4e-3 * 128, 1.5e-3  # the first over the width of the model; the other by judgement
 FULL_BATCH = 2048  # tokens; smaller batches have rates that are lower by the root of their share
-TUNABLE = "length_penalty", "beam_size"
-BEST = "the best BLEU on validation pairs"  # the reason for what was found by tuning
 BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is given
 MOST_VALIDATIONS, BETWEEN, APART = 10, 120.0, 200  # and seconds of the time, and steps, that each stands for at least
 WARMUP = 0.1, 2000  # of the steps, and steps at most, by judgement
@@ -101,7 +98,7 @@ HOPED = 1.5  # times the steps that fit at the pace timed are planned: a plan is
 
 def choose(config: Config, profile: CorpusProfile, machine: Machine) -> list[Choice]:
     """Return what the corpus says, of all that `config` was not given."""
-    given = _given(config)
+    given = given_options(config)
     if "data.clean" not in given or config.data.clean:
         profile = replace(profile, pairs=round(profile.pairs * (1 - profile.dropped)))  # all that is learnt from
     choices = [*_data(config, profile), *_tokenizer(profile), *_model(config, profile, machine)]
@@ -111,7 +108,7 @@ def choose(config: Config, profile: CorpusProfile, machine: Machine) -> list[Cho
 
 def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
     """Return how long to train and at which learning rates, of all that `config` was not given."""
-    training, given = config.training, _given(config)
+    training, given = config.training, given_options(config)
     budget, enough, affordable = _budget(config, machine), _enough(pace), _affordable(config, machine, pace)
     wanted = training.max_steps / pace.steps_per_epoch if "training.max_steps" in given else training.max_epochs or inf
     agrees = pace.pairs < AGREEING and min(affordable / 2, wanted) >= AGREED * enough
@@ -131,16 +128,15 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
         long += f", and more if it gets faster; better {passes:.0f} times, "
         long += f"with --max-time {_clock(_cost(pace, alpha) * passes)}"
     validations = min(MOST_VALIDATIONS, max(1, int(min(steps // APART, budget / BETWEEN))))
-    choices = []
-    if budget < inf:
-        waiting = f"{_clock(budget)}, as long as people wait without being asked"
-        choices.append(Choice("training.max_time", budget, waiting))
-    choices += [
+    wide = " and with the width of the model" if config.model.type == "transformer" else ""
+    waiting = Choice("training.max_time", budget, f"{_clock(budget)}, as long as people wait without being asked")
+    choices = [
+        *([waiting] if budget < inf else []),
         Choice("training.rdrop", alpha, _agreement(agrees, pace.pairs)),
         Choice("training.max_steps", steps, long),
         Choice("model.dropout", _dropout(fitting, pace.pairs, machine), "more for few pairs that are read often"),
         Choice("training.schedule", "cosine", "falls to 0 at the last step, which is known"),
-        Choice("training.learning_rate", _rate(config), _slower(config)),
+        Choice("training.learning_rate", _rate(config), "falls with small batches" + wide),
         Choice("training.warmup", min(WARMUP[1], max(1, int(steps * WARMUP[0]))), "a tenth of the steps, to 2,000"),
         Choice("training.valid_every", max(1, round(steps / validations)), f"{validations} in all: each takes time"),
     ]
@@ -158,7 +154,7 @@ def hurry(config: Config, machine: Machine, pace: Pace, chosen: Container[str]) 
     if "model.dim" in chosen and config.model.dim > TINY.dim and passes < FEWEST:
         smaller = _shape(TINY, f"with {config.model.dim} there is time for {passes:.1f} passes, which are too few")
         return [choice for choice in smaller if choice.key in chosen]
-    if "training.batch_tokens" not in chosen or "training.max_steps" in _given(config) or tokens == "auto":
+    if "training.batch_tokens" not in chosen or "training.max_steps" in given_options(config) or tokens == "auto":
         return []
     steps = min(passes, config.training.max_epochs or _enough(pace)) * pace.steps_per_epoch
     while steps < ENOUGH_STEPS[config.training.optimizer] and tokens > LEAST_TOKENS:
@@ -171,7 +167,7 @@ def hurry(config: Config, machine: Machine, pace: Pace, chosen: Container[str]) 
 def is_scheduled(config: Config) -> bool:
     """Say whether nothing is left to `schedule`, whose pace takes seconds to measure."""
     keys = ("max_time", "rdrop", "max_steps", "schedule", "learning_rate", "warmup", "valid_every")
-    return {"model.dropout", *(f"training.{key}" for key in keys)} <= _given(config)
+    return {"model.dropout", *(f"training.{key}" for key in keys)} <= given_options(config)
 
 
 def apply(config: Config, choices: Sequence[Choice]) -> Config:
@@ -181,33 +177,6 @@ def apply(config: Config, choices: Sequence[Choice]) -> Config:
         section, _, name = key.partition(".")
         tree.setdefault(section, {})[name] = value
     return build_config(tree)
-
-
-def recall(config: Config, chosen: Config, reasons: Mapping[str, str]) -> tuple[Config, dict[str, str]]:
-    """Return the config of a run that was `chosen` before, changed by what `config` is given now, and what still holds.
-
-    With more passes, or else a longer time, it is trained for as many steps more, if their number is not given; should
-    there be no time for all of them, the clock ends the plan. What was tuned is tuned anew, unless it is given.
-    """
-    before, given = dump_config(chosen), config.model_dump(mode="json", exclude_unset=True)
-    hold = {key: reason for key, reason in reasons.items() if key not in _given(config)}
-    for option in TUNABLE:
-        if option in given.get("search", {}):
-            before["training"][f"tune_{option}"] = False
-            hold.pop(f"training.tune_{option}", None)
-        elif hold.get(f"search.{option}") == BEST:
-            del before["search"][option], hold[f"search.{option}"]
-    if given.get("model", {}).get("type", chosen.model.type) != chosen.model.type:
-        before.pop("model")
-    tree = {name: {**before.get(name, {}), **given.get(name, {})} for name in {**before, **given}}
-    old, new = chosen.training, config.training
-    limits = (old.max_epochs, new.max_epochs), (old.max_time, new.max_time)
-    more = next((now / then for then, now in limits if then and now and now > then), 1)
-    if more > 1 and "max_steps" not in new.model_fields_set:
-        tree["training"]["max_steps"] = round(old.max_steps * more)
-        if "training.max_steps" in hold:
-            hold["training.max_steps"] = f"{more:.3g} times as many as before, as the limit is"
-    return build_config(tree), hold
 
 
 def _budget(config: Config, machine: Machine) -> float:
@@ -232,7 +201,8 @@ def _cost(pace: Pace, alpha: float) -> float:
     return pace.seconds_per_step * pace.steps_per_epoch * (1 + (alpha > 0)) / TRAINED
 
 
-def _given(config: Config) -> set[str]:
+def given_options(config: Config) -> set[str]:
+    """Return the dotted keys of what somebody has set."""
     return {f"{name}.{key}" for name in Config.model_fields for key in getattr(config, name).model_fields_set}
 
 
@@ -304,12 +274,6 @@ def _tuning(config: Config) -> Iterator[Choice]:
         yield Choice("training.tune_length_penalty", True, "what suits differs from corpus to corpus")
     if "beam_size" not in config.search.model_fields_set:
         yield Choice("training.tune_beam_size", True, "a beam of 10 is taken where it gains 0.3 BLEU")
-
-
-def _slower(config: Config) -> str:
-    if config.model.type == "rnn":
-        return "falls with small batches"
-    return "falls with the width of the model and with small batches"
 
 
 def _rate(config: Config) -> float:

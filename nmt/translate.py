@@ -90,16 +90,12 @@ class Translator:
         With `fork`, which a program of many threads better leaves alone, processes translate on a CPU's cores.
         """
         self.model, self.tokenizers, self.config, self._compute = model, tokenizers, config, run_on
+        self.precision = str(run_on.dtype).removeprefix("torch.")  # of matrix products
         self._shortener, self._reverse = shortener, reverse
         self._translate = Processes(self._outputs, run_on).map if fork else partial(Workers(run_on).map, self._outputs)
         self._has_words = config.tokenizer.type == "word"  # <unk> may be produced, and is copied from the source
         self._glue = glue(config.data.target_lang)
         self._limit = config.model.max_length - 1  # tokens beside the EOS
-
-    @property
-    def precision(self) -> str:
-        """The type that matrix products have, such as float32."""
-        return str(self._compute.dtype).removeprefix("torch.")
 
     @classmethod
     def load(

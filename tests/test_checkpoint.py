@@ -19,8 +19,10 @@ from torch import Tensor
 
 from nmt import sealed
 from nmt.config import Config, TransformerConfig
+from nmt.configfile import dump_config, load_config
 from nmt.errors import ModelError, ResourceError
 from nmt.presets import PRESETS
+from nmt.sealed import canonical, entry_of
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.training.checkpoint import load_checkpoint, load_model, save_checkpoint, step_folder
@@ -414,3 +416,20 @@ def test_a_state_that_json_cannot_hold_is_refused(run: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         save_checkpoint(run, 15, {}, {"best": float("-inf")})
     assert checkpoint.steps(run) == [5, 10]
+
+
+@pytest.mark.parametrize(
+    ("kind", "later"), [("transformer", ["word_dropout"]), ("rnn", ["word_dropout", "transition_depth"])]
+)
+def test_options_that_came_later_leave_older_checkpoints_sound(kind: str, later: list[str], tmp_path: Path) -> None:
+    """What a checkpoint was saved with did not name them; where they change nothing, it is still of this run."""
+    checkpoint.save_config(tmp_path, load_config(None, flags={"model.type": kind}), {})
+    options = dump_config(checkpoint.load_config(tmp_path).model)
+    for name in ("embeddings", *later):
+        del options[name]
+    expected = {checkpoint.CONFIG: entry_of(canonical(options)).sha256}
+    assert checkpoint._identity(tmp_path) == expected
+    for name in later:
+        value = {"word_dropout": 0.1, "transition_depth": 2}[name]
+        checkpoint.save_config(tmp_path, load_config(None, flags={"model.type": kind, f"model.{name}": value}), {})
+        assert checkpoint._identity(tmp_path) != expected

@@ -25,6 +25,7 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
         "batches",
         "device",
         "graphs",
+        "recall",
         "frozen",
         "search.hypotheses",
         "models.dropout",

@@ -17,7 +17,8 @@ from trainings import run_training, write_corpus
 from nmt.config import Config
 from nmt.configfile import load_config
 from nmt.corpus_profile import CorpusProfile, profile
-from nmt.recipe import BEST, EVERYTHING_ELSE, Machine, Pace, apply, choose, hurry, is_scheduled, recall, schedule
+from nmt.recall import BEST, recall
+from nmt.recipe import EVERYTHING_ELSE, Machine, Pace, apply, choose, hurry, is_scheduled, schedule
 
 CPU, GPU = Machine(has_gpu=False, has_bf16=True), Machine(has_gpu=True, has_bf16=True)
 PACE = Pace(pairs=29_000, steps_per_epoch=100.0, seconds_per_step=0.1)

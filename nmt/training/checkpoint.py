@@ -29,11 +29,9 @@ from nmt.sealed import MANIFEST, Content, Sealed, canonical, entry_of, read_file
 from nmt.shortlist import Shortlist
 from nmt.tokenizer import Tokenizers
 
-CONFIG, WEIGHTS, STATE = "config.yaml", "model.safetensors", "state.json"
-SHORTLIST = "shortlist.safetensors"
-SHARED, SOURCE, TARGET = "tokenizer.model", "source.model", "target.model"
-SUFFIX = ".safetensors"
-LATER = ("word_dropout",)  # options of models that checkpoints of before know nothing of
+CONFIG, WEIGHTS, STATE, SHORTLIST = "config.yaml", "model.safetensors", "state.json", "shortlist.safetensors"
+SHARED, SOURCE, TARGET, SUFFIX = "tokenizer.model", "source.model", "target.model", ".safetensors"
+LATER = {"word_dropout": 0, "transition_depth": 1}  # without effect on checkpoints that know nothing of them
 
 Tensors = Mapping[str, Tensor]
 
@@ -183,15 +181,14 @@ def load_model(path: Path, device: torch.device) -> Loaded:
 
 
 def load_models(paths: Sequence[Path], device: torch.device) -> Iterator[Loaded]:
-    """Yield the models of several folders; raises ModelError where ids of one mean something else than of the first."""
-    first, way = list[str](), ("", "")
+    """Yield the models of several folders; raises ModelError where one has other ids or languages than the first."""
+    first, way = list[str](), ""
     for path in paths:
         loaded = load_model(path, device)
-        digests, data = [tokenizer.sha256 for tokenizer in loaded.tokenizers], loaded.config.data
-        first, way = first or digests, way if any(way) else (data.source_lang, data.target_lang)
-        if data.source_lang and (data.source_lang, data.target_lang) != way:
-            there, other = " to ".join((data.source_lang, data.target_lang)), " to ".join(way)
-            raise ModelError(f"{path}: translates {there}, not {other} as {paths[0]}; give models of one direction")
+        digests, there = [tokenizer.sha256 for tokenizer in loaded.tokenizers], loaded.config.data.direction
+        first, way = first or digests, way or there
+        if there not in ("", way):
+            raise ModelError(f"{path}: translates {there}, not {way} as {paths[0]}; give models of one direction")
         if digests != first:
             raise ModelError(f"{path}: its tokenizer is not that of {paths[0]}; give models trained on the same pairs")
         yield loaded
@@ -284,11 +281,8 @@ def _identity(run: Path) -> dict[str, str]:
     found = {name: entry_of(read_file(run / name)).sha256 for name in names}
     if (run / CONFIG).is_file():
         options = dump_config(load_config(run).model)
-        for name in (
-            "embeddings",
-            *(name for name in LATER if not options[name]),
-        ):  # where the weights began: no matter
-            del options[name]
+        for name in ("embeddings", *(name for name, usual in LATER.items() if options.get(name) == usual)):
+            del options[name]  # the first says where the weights began: no matter
         found[CONFIG] = entry_of(canonical(options)).sha256
     return found
 

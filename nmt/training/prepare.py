@@ -17,6 +17,7 @@ from nmt.encoded import EncodedCorpus, Encoding
 from nmt.errors import ModelError, OptionError
 from nmt.mixture import Mixture, mix
 from nmt.models import Model, build
+from nmt.recall import recall
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint, heldout, pace
 from nmt.training.embeddings import LSA, start_from_vectors
@@ -44,7 +45,7 @@ def settled(request: Request) -> tuple[Config, dict[str, str]]:
     """Return the config with its languages, and of a run whose options the recipe chose what it chose then, and why."""
     config, run = _with_languages(request.config), request.run
     if config.training.recipe == "auto" and (run / checkpoint.CONFIG).exists():
-        return recipe.recall(config, checkpoint.load_config(run), checkpoint.load_reasons(run))
+        return recall(config, checkpoint.load_config(run), checkpoint.load_reasons(run))
     return config, {}
 
 

@@ -19,7 +19,7 @@ from nmt.errors import OptionError
 from nmt.frozen import freeze
 from nmt.lock import locked
 from nmt.ranks import rank
-from nmt.recipe import BEST
+from nmt.recall import BEST
 from nmt.sealed import remove_file
 from nmt.shortlist import LINKS, Shortlist, learn
 from nmt.training import checkpoint

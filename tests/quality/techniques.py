@@ -75,6 +75,10 @@ TECHNIQUES = (
     Technique("distilled", "its own translations as well", (), ("forward",)),
     Technique("backtranslated", "its targets translated by a model of the other direction as well", (), ("backward",)),
     Technique("both-ways", "both of these", (), ("forward", "backward")),
+    Technique(
+        "stack", "Muon, embeddings that begin with the pairs, and both ways",
+        ("training.optimizer=muon", "model.embeddings=lsa"), ("forward", "backward"),
+    ),
     Technique("more-text", "24,000 other German captions, translated by a model of the other direction", (), ("more",)),
 )  # fmt: skip
 # Writes for others, and has no row: the table is English to German.
