@@ -10,7 +10,16 @@ import torch
 
 from nmt.config import Config
 from nmt.sealed import MANIFEST
-from nmt.training.checkpoint import STATE, load_fingerprints, load_model, run_folder, step_folder, steps
+from nmt.training.checkpoint import (
+    STATE,
+    WEIGHTS,
+    load_fingerprints,
+    load_model,
+    run_folder,
+    step_folder,
+    steps,
+    verify,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class Facts:
 def describe(path: Path) -> dict[str, str]:
     """Return what there is to know of a run or checkpoint folder, once every byte of it is verified."""
     config, tokenizers, model = load_model(path, torch.device("cpu"))
+    verify(path)
     run = run_folder(path)
     vocabulary = f"{tokenizers.source.size:,}"
     if not tokenizers.shared:
@@ -57,7 +67,10 @@ def measured(path: Path, lines: int, seconds: float) -> Facts:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".safetensors", ".model"))
+    """Return the bytes of the weights that translate, and of the tokenizers."""
+    names = (WEIGHTS, "average.safetensors", "weights.safetensors")
+    weights = next(path / name for name in names if (path / name).exists())
+    return sum(file.stat().st_size for file in (weights, *run_folder(path).glob("*.model")))
 
 
 def _training_seconds(path: Path) -> float | None:

@@ -76,7 +76,7 @@ def latest(run: Path, warn: Callable[[str], None]) -> Path | None:
     for step in reversed(steps(run)):
         folder = step_folder(run, step)
         try:
-            _verify(folder)
+            verify(folder)
         except ModelError as error:
             warn(f"{error}; going back to the checkpoint before it")
         else:
@@ -84,12 +84,19 @@ def latest(run: Path, warn: Callable[[str], None]) -> Path | None:
     return None
 
 
+def verify(folder: Path) -> None:
+    """Raise ModelError, naming the file, where anything of a checkpoint or of a finished run is damaged or missing."""
+    content = sealed.unseal(folder)
+    for name in content.files:
+        content.read(name)
+
+
 def prune(run: Path, keep: int, best: int | None = None) -> None:
     """Remove all checkpoints but the newest `keep` and that of step `best`, once the newest is seen to be sound."""
     known = steps(run)
     old = [step for step in known[: max(0, len(known) - keep)] if step != best]
     if old:
-        _verify(step_folder(run, known[-1]))
+        verify(step_folder(run, known[-1]))
     for step in old:
         sealed.remove_folder(step_folder(run, step))
 
@@ -289,9 +296,3 @@ def _identity(run: Path) -> dict[str, str]:
 
 def _tokenizer_names(run: Path) -> tuple[str, ...]:
     return (SOURCE, TARGET) if any((run / name).exists() for name in (SOURCE, TARGET)) else (SHARED,)
-
-
-def _verify(folder: Path) -> None:
-    content = sealed.unseal(folder)
-    for name in content.files:
-        content.read(name)
