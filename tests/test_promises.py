@@ -1296,7 +1296,7 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
         f"--set={option}" for option in ("training.valid_lines=10", "search.beam_size=1", "search.max_length_ratio=1")
     ]
     done = fresh("train", "--max-steps", "20", *quick, **how).ok()
-    assert "the recipe, for 22,000 pairs; what you set holds over it\n  data.clean " in done.error
+    assert "the recipe, for 22,000 pairs; what you set holds over it\n  source: latin, " in done.error
     assert re.search(r"  training\.schedule +cosine +falls to 0 at the last step, which is known\n", done.error)
     assert len(fresh("translate", "-b", "1", stdin=INPUT, **how).ok().lines) == 3
     assert fresh("eval", "--bleu", "-b", "1", **how).ok().out.startswith("BLEU = ")
