@@ -14,7 +14,7 @@ from nmt.config import SearchConfig
 from nmt.models import build
 from nmt.tokenizer import Tokenizers
 from nmt.training import tuning
-from nmt.training.tuning import BEAM_SIZE, LENGTH_PENALTY, Found, Row, Tuner
+from nmt.training.tuning import BEAM_SIZE, LEAST, LENGTH_PENALTY, Found, Row, Tuner
 from nmt.translate import Translator
 
 REFERENCES = [" ".join(f"w{line}x{word}" for word in range(10)) for line in range(600)]
@@ -81,17 +81,17 @@ def test_the_best_of_all_is_chosen(best: float) -> None:
 @pytest.mark.parametrize(
     ("row", "other", "wrong", "gain"),
     [
-        (LENGTH_PENALTY, 0.6, 1, 0.05),
-        (LENGTH_PENALTY, 0.6, 3, 0.16),
-        (BEAM_SIZE, 10, 5, 0.26),
-        (BEAM_SIZE, 10, 7, 0.37),
+        (LENGTH_PENALTY, 0.6, 9, 0.48),
+        (LENGTH_PENALTY, 0.6, 10, 0.53),
+        (BEAM_SIZE, 10, 9, 0.48),
+        (BEAM_SIZE, 10, 10, 0.53),
     ],
 )
 def test_what_gains_next_to_nothing_is_chance(row: Row, other: float, wrong: int, gain: float) -> None:
     usual = 1.0 if row == LENGTH_PENALTY else 5
     chosen, found = tuned(Erring({usual: wrong, other: 0}, usual, row=row), row)
     assert found[other] - found[usual] == pytest.approx(gain, abs=0.01)
-    assert chosen == (other if gain > row.least else usual)
+    assert chosen == (other if gain > LEAST else usual)
 
 
 @pytest.mark.slow
