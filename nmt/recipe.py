@@ -233,6 +233,9 @@ def _model(config: Config, profile: CorpusProfile, machine: Machine) -> Iterator
         yield from _shape(size, size.reason)
     if config.model.type == "transformer" and not machine.has_gpu:
         yield Choice("model.embeddings", "lsa", "pieces of the same pairs begin near each other: sooner learnt")
+    if config.model.type == "rnn":  # after arXiv 1905.11901
+        yield Choice("model.layer_norm", True, "1.6 BLEU more on 5,000 pairs (docs/quality.md)")
+        yield Choice("model.tie_embeddings", True, "fewer weights to learn from few pairs (arXiv 1905.11901)")
 
 
 def _size(pairs: int, machine: Machine) -> Size:
@@ -290,9 +293,7 @@ def _dropout(passes: float, pairs: int, machine: Machine) -> float:
 def _agreement(agrees: bool, pairs: int) -> str:
     if agrees:
         return "two readings of a batch have to agree (arXiv 2106.14448; for so many passes not measured here)"
-    return (
-        "too many pairs to read each twice" if pairs >= AGREEING else "it takes three times the passes, too many here"
-    )
+    return "too many pairs to read each twice" if pairs >= AGREEING else "it takes three times the passes: too many"
 
 
 def _clock(seconds: float) -> str:

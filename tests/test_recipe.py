@@ -108,6 +108,18 @@ def test_what_is_set_by_hand_is_not_tuned(option: str) -> None:
     assert found[f"training.tune_{other}"] is True
 
 
+def test_recurrent_models_are_normed_and_tied() -> None:
+    found = chosen(corpus(), config=load_config(None, flags={"model.type": "rnn"}))
+    assert {key: value for key, value in found.items() if key.startswith("model.")} == {
+        "model.layer_norm": True, "model.tie_embeddings": True,
+    }  # fmt: skip
+    kept = load_config(None, flags={"model.type": "rnn", "model.layer_norm": "false"})
+    assert "model.layer_norm" not in chosen(corpus(), config=kept)
+    for preset in ("rnnsearch", "luong", "gnmt"):
+        found = chosen(corpus(), config=load_config(None, flags={"model.preset": preset}))
+        assert not [key for key in found if key.startswith("model.")], "a model of a paper stays as it was"
+
+
 @pytest.mark.parametrize("search", [{"search.mbr": "chrf"}, {"search.sample": "true"}])
 def test_where_translations_are_drawn_no_search_is_tuned(search: dict[str, str]) -> None:
     found = chosen(corpus(10_000), config=load_config(None, flags=search))
