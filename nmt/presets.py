@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-AS_THEN = {"layer_norm": False, "tie_embeddings": False}  # said, so that the recipe, which takes both, leaves them
+AS_THEN = {"layer_norm": False}  # said, so that the recipe, which takes it, leaves it
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "type": "transformer", "dim": 128, "encoder_layers": 4, "decoder_layers": 4, "heads": 4, "feed_forward": 256,

@@ -108,11 +108,9 @@ def test_what_is_set_by_hand_is_not_tuned(option: str) -> None:
     assert found[f"training.tune_{other}"] is True
 
 
-def test_recurrent_models_are_normed_and_tied() -> None:
+def test_recurrent_models_are_normed() -> None:
     found = chosen(corpus(), config=load_config(None, flags={"model.type": "rnn"}))
-    assert {key: value for key, value in found.items() if key.startswith("model.")} == {
-        "model.layer_norm": True, "model.tie_embeddings": True,
-    }  # fmt: skip
+    assert {key: value for key, value in found.items() if key.startswith("model.")} == {"model.layer_norm": True}
     kept = load_config(None, flags={"model.type": "rnn", "model.layer_norm": "false"})
     assert "model.layer_norm" not in chosen(corpus(), config=kept)
     for preset in ("rnnsearch", "luong", "gnmt"):
