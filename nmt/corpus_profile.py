@@ -40,9 +40,9 @@ class Side:
         """Return script and lengths in words, and how many words there are where these can be told apart."""
         unit, lengths = ("words", self.words) if self.has_spaces else ("characters", self.characters)
         found = f"{self.script or 'no letters'}, {lengths.mean:.1f} {unit} a line, 95 % have at most {lengths.most:.0f}"
-        return found + (
-            f"; {self.types:,} different words, {100 * self.once:.0f} % of them once" if self.has_spaces else ""
-        )
+        if not self.has_spaces:
+            return found
+        return f"{found}; {self.types:,} different words, {100 * self.once:.0f} % of them once"
 
 
 @dataclass(frozen=True)

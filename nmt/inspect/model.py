@@ -46,7 +46,7 @@ def describe(path: Path) -> dict[str, str]:
     return {
         "folder": str(path),
         "state": f"checkpoint of {run}" if (path / STATE).exists() else f"finished, sound by its {MANIFEST}",
-        "languages": f"{config.data.source_lang or '?'} to {config.data.target_lang or '?'}",
+        "languages": config.data.direction or "?",
         "model": _model(config),
         "parameters": f"{parameters:,}",
         "size": f"{_size(path) / 2**20:.1f} MiB",

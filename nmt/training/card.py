@@ -68,7 +68,7 @@ def _score(hypotheses: list[str], targets: list[str], target_lang: str) -> list[
 def write_card(translator: Translator, run: Path, sets: list[Measured], command: str, seconds: float) -> None:
     """Write README.md into the run folder; `sets` are what the translator scores."""
     config = translator.config
-    data, languages = config.data, f"{config.data.source_lang or 'source'} to {config.data.target_lang or 'target'}"
+    data, languages = config.data, config.data.direction or "source to target"
     rows = [
         f"| {name} | {found.name} | {found.score:.2f} | `{found.signature}` |"
         for name, scores in sets
