@@ -410,6 +410,7 @@ def test_what_cannot_be_distilled_is_said_in_one_line(terminal: Terminal, here: 
             "text.de, text.en: the source (en)",
         ),
         (["distill", "-m", "models/one", "text.en", "-o", "x"], 2, "text.en: text files come in pairs"),
+        (distil("-o", "x", "--metric", "chrf"), 2, "--metric chrf: chooses among the hypotheses of --best-of; add it"),
         (distil("-o", "x", "--seed", "3"), 2, "--seed 3: is for drawing; add --sample, or leave it out"),
         (distil("-o", "x", "--sample", "-b", "3"), 2, "--beam-size: is for searching, --sample for drawing; leave"),
         (distil("-o", "x", "--min-chrf", "3"), 2, "--round-trip: goes with --min-chrf; give both, or neither"),

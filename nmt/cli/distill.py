@@ -31,7 +31,9 @@ OfCorpus = Annotated[str | None, typer.Option(metavar="NAME", help="Of the text 
 BadUtf8 = Annotated[
     Literal["error", "replace", "drop"] | None, typer.Option(help="What undecodable bytes do.  [default: error]")
 ]
-Measure = Annotated[Literal["bleu", "chrf"], typer.Option("--metric", help="Of a sentence, for --best-of.")]
+Measure = Annotated[
+    Literal["bleu", "chrf"] | None, typer.Option("--metric", help="Of a sentence, for --best-of.  [default: bleu]")
+]
 
 say = shared.speaker("distill")
 
@@ -45,7 +47,7 @@ def distill(
     sample: Sample = False,
     seed: Seed = None,
     best_of: BestOf = 1,
-    metric: Measure = "bleu",
+    metric: Measure = None,
     max_ratio: common.Ratio = math.inf,
     min_score: common.Score = None,
     round_trip: Back = None,
@@ -69,7 +71,7 @@ def distill(
     way_back = shared.existing(round_trip, "--round-trip") if round_trip is not None else None
     drawing = {"sample": sample, **({} if seed is None else {"seed": seed})}
     search, data = _options(paths[0], {"beam_size": beam_size, "length_penalty": length_penalty}, drawing, best_of)
-    _check_metric(metric, best_of, data.target_lang)
+    measure = _measure(metric, best_of, data.target_lang)
     read = _reading(data, settings or (), {"data.encoding": encoding, "data.bad_utf8": bad_utf8})
     common.check_place(output, files, (read.source_lang, read.target_lang), force=force)
     shared.load_torch()
@@ -85,18 +87,22 @@ def distill(
     least = -math.inf if min_score is None else min_score
     limits = Limits(math.inf, max_ratio, least, min_chrf or 0.0, keep_copies=True)
     task = common.task("distill", [*paths, way_back], search) | {"shard": shard, "block_lines": block_lines}
-    task |= {"metric": metric if best_of > 1 else None, "precision": precision, "limits": common.shown(limits)}
+    task |= {"metric": measure if best_of > 1 else None, "precision": precision, "limits": common.shown(limits)}
     task |= {"corpus": pairs.fingerprint()}
-    make = Distillation(teacher, filled(search, teacher, batch_tokens), metric, limits, back)
+    make = Distillation(teacher, filled(search, teacher, batch_tokens), measure, limits, back)
     plan = Plan(pairs, pairs.statistics().kept, block_lines, common.as_shard(shard))
     common.work_through(plan, make.pairs, common.Place(output, files, task, force), say)
 
 
-def _check_metric(metric: str, best_of: int, target_lang: str) -> None:
-    if best_of > 1 and metric == "bleu":
+def _measure(metric: Literal["bleu", "chrf"] | None, best_of: int, target_lang: str) -> Literal["bleu", "chrf"]:
+    """Return what tells how like the reference a hypothesis is."""
+    if metric and best_of == 1:
+        raise OptionError(f"--metric {metric}: chooses among the hypotheses of --best-of; add it, or leave this out")
+    if best_of > 1 and metric != "chrf":
         from nmt.evaluate import checked_tokenizer
 
         checked_tokenizer(target_lang)
+    return metric or "bleu"
 
 
 def _reading(data: DataConfig, settings: Sequence[str], flags: Mapping[str, str | None]) -> DataConfig:
@@ -123,5 +129,7 @@ def _options(
     if width is not None and best_of > width:
         raise OptionError(f"--best-of {best_of}: is more than --beam-size {width}; widen the beam")
     usual = search_options(teacher, {}).beam_size
-    flags = {**searching, "beam_size": width or max(usual, best_of), "n_best": best_of, **drawing}
+    flags = {**searching, "n_best": best_of, **drawing}
+    if not drawing["sample"] and (width or best_of > usual):
+        flags["beam_size"] = width or best_of
     return search_options(teacher, flags), load_config(shared.run_of(teacher) / "config.yaml").data

@@ -157,10 +157,7 @@ def search_options(path: Path, flags: Mapping[str, object], rerank: str | None =
     if flags.get("candidates") and search.mbr == "none":
         what = f"--candidates {flags['candidates']}: is how many translations --mbr chooses from"
         raise OptionError(f"{what}; add --mbr chrf, or give --n-best in its place")
-    drawn = next((name for name in ("top_k", "top_p", "temperature") if flags.get(name) is not None), None)
-    if drawn and not search.sample and search.mbr == "none":
-        what = f"--{drawn.replace('_', '-')} {flags[drawn]}: is for drawing"
-        raise OptionError(f"{what}; add --sample, or --mbr chrf, or leave it out")
+    _check_drawing(search, flags)
     if rerank is None and flags.get("rerank_weight") is not None:
         raise OptionError(f"--rerank-weight {flags['rerank_weight']}: weighs the model of --rerank; name one, too")
     if rerank is not None:
@@ -168,6 +165,19 @@ def search_options(path: Path, flags: Mapping[str, object], rerank: str | None =
         if search.sample or search.mbr != "none":
             raise OptionError(f"--rerank {rerank}: re-ranks what a beam holds; leave out --sample and --mbr")
     return search
+
+
+def _check_drawing(search: SearchConfig, flags: Mapping[str, object]) -> None:
+    """Refuse an option of drawing where a beam searches, and one of searching where translations are drawn."""
+    drawing = ("top_k", "top_p", "temperature", "seed")
+    searching = ("beam_size",) if search.mbr == "none" else ("beam_size", "length_penalty")  # drawn scores have it, too
+    is_drawn = search.sample or search.mbr != "none"
+    if name := next((name for name in (searching if is_drawn else drawing) if flags.get(name) is not None), None):
+        what = f"--{name.replace('_', '-')} {flags[name]}: is for"
+        if is_drawn:
+            other = "--sample" if search.mbr == "none" else f"--mbr {search.mbr}"
+            raise OptionError(f"{what} searching, {other} for drawing; leave one of them out")
+        raise OptionError(f"{what} drawing; add --sample, or --mbr chrf, or leave it out")
 
 
 def filled(search: SearchConfig, translator: Translator, batch_tokens: str) -> SearchConfig:
