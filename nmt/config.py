@@ -157,7 +157,7 @@ class TrainingConfig(Section):
         "none", description="auto: what is not set is chosen from corpus and machine; so for corpora without a config"
     )
     batch_tokens: PositiveInt | Literal["auto"] = Field(
-        4096, description="ceiling on rows times longest side, padding included; auto: from the memory at hand"
+        4096, description="ceiling on rows times longest side, padding included; auto: 4096 on a CPU, 16384 on a GPU"
     )
     accumulate: PositiveInt = Field(1, description="batches per optimizer step")
     gradient_checkpointing: bool = Field(
