@@ -207,7 +207,7 @@ def given_options(config: Config) -> set[str]:
 
 
 def _data(config: Config, profile: CorpusProfile) -> Iterator[Choice]:
-    yield Choice("data.clean", True, f"drops {100 * profile.dropped:.2g} % of the pairs, which are no translations or repeated")
+    yield Choice("data.clean", True, f"drops {100 * profile.dropped:.2g} % of the pairs: no translations, or repeated")
     if not config.data.test and profile.pairs >= TESTED:
         yield Choice("data.hold_out_test", True, "no test corpus is given")
 

@@ -284,14 +284,14 @@ def test_latest_goes_back_to_a_sound_checkpoint_and_says_so(run: Path) -> None: 
 def test_prune_keeps_the_last_and_the_best(run: Path, keep: int, best: int | None, left: list[int]) -> None:
     for step in (15, 20, 25):
         save_checkpoint(run, step, {"weights": {"a": torch.ones(2)}}, STATE)
-    checkpoint.prune(run, keep, best)
+    checkpoint.prune(run, 25, keep, best)
     assert checkpoint.steps(run) == left
 
 
 def test_prune_removes_nothing_for_the_sake_of_an_unsound_checkpoint(run: Path) -> None:
     flip(step_folder(run, 10) / "weights.safetensors", 500, 1)
     with pytest.raises(ModelError, match="sha256 differs"):
-        checkpoint.prune(run, 1)
+        checkpoint.prune(run, 10, 1)
     assert checkpoint.steps(run) == [5, 10]
 
 

@@ -445,7 +445,7 @@ SMALL = [
     word
     for setting in ("model.dim=16", "model.heads=2", "model.feed_forward=16", "model.encoder_layers=1",
                     "model.decoder_layers=1", "tokenizer.vocab_size=290", "training.threads=1", "training.device=cpu",
-                    "search.beam_size=2", "search.max_length_offset=2")
+                    "search.max_length_offset=2", "search.beam_size=2")
     for word in ("--set", setting)
 ]  # fmt: skip
 
@@ -485,6 +485,21 @@ def test_another_option_is_another_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_with_a_beam_that_is_given(tmp_path: Path) -> None:
+    """Nothing is tuned then, which makes it no other run."""
+    files, run = write_corpus(tmp_path, 200), tmp_path / "run"
+    valid = [word for file in write_corpus(tmp_path, 20, "valid", 2) for word in ("--valid", file)]
+    words = ["train", *files, "-o", run, *valid, *SMALL[:-2], "--max-time", "2m"]
+    first = nmt(*words, "--max-steps", 2)
+    assert (first.returncode, first.stderr.count("BLEU on validation pairs")) == (0, 2), first.stderr
+    again = nmt(*words, "--max-steps", 4, "--set", "search.beam_size=3", "--set", "search.length_penalty=0.7")
+    assert (again.returncode, again.stderr.count("BLEU on validation pairs")) == (0, 0), again.stderr
+    assert "resuming at step 2" in again.stderr
+    search = load_config(run / "config.yaml").search
+    assert (search.beam_size, search.length_penalty) == (3, 0.7)
+
+
+@pytest.mark.slow
 def test_a_config_and_a_start_from_another_model_are_as_they_say(tmp_path: Path) -> None:
     files, run = write_corpus(tmp_path, 60), tmp_path / "run"
     plain = nmt("train", *files, "-o", run, *SMALL, "--max-steps", 2, "--set", "training.recipe=none")
@@ -504,7 +519,10 @@ def test_where_time_is_short_the_learning_rate_falls_all_the_same(
     """On a machine that was timed at ten thousand times its speed; all of it as a user has it but for that."""
     monkeypatch.setattr("nmt.training.pace.measure", lambda *parts: Pace(60, 100.0, 1e-5))
     files = write_corpus(tmp_path, 60)
-    for name, given in (("planned", {}), ("given", {"training.max_steps": 200_000, "training.max_epochs": 20_000})):
+    for name, given in (
+        ("planned", {"training.warmup": 3}),
+        ("given", {"training.max_steps": 200_000, "training.max_epochs": 20_000}),
+    ):
         run = tmp_path / name
         flags = {"data.train": files, "training.recipe": "auto", "training.max_time": "12s", "training.log_every": 5}
         flags.update(given)
@@ -517,6 +535,9 @@ def test_where_time_is_short_the_learning_rate_falls_all_the_same(
         kept = load_config(run / "config.yaml").training
         assert (kept.max_steps < 30_000, kept.max_time) == (name == "planned", 12), "what there was time for"
         assert kept.max_steps == pytest.approx(records[-1]["step"], rel=0.05) or name == "given"
+        assert (kept.warmup == 3) == (name == "planned"), "and what was set"
+        same = load_config(None, [word for word in SMALL if word != "--set"], flags)
+        assert "finished; to go on" in run_training(run, same), "with the same words it is the same run"
     again = load_config(tmp_path / "planned" / "config.yaml", ["training.max_time=30s"])
     told = run_training(tmp_path / "again", again)
     assert f"training ended: max_steps {again.training.max_steps};" in told, "repeated, it ends where its rate does"

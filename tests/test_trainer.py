@@ -152,7 +152,7 @@ def test_a_guessed_number_of_steps_follows_the_time(
 ) -> None:
     """A learning rate that has not fallen when time is over costs more than the steps that were not made."""
     trained = trainer(COSINE)
-    trained.parts = trained.parts._replace(adapts=True)
+    trained.parts = trained.parts._replace(guessed=("max_steps", "warmup"))
     trained.validator = Measured([1.0])
     slow = Slow(trained, seconds, monkeypatch)
     reason = trained.train()
@@ -177,7 +177,7 @@ def test_a_given_number_of_steps_stays(trainer: Make, monkeypatch: pytest.Monkey
 def test_a_guess_made_better_survives(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is started again goes on at its learning rate; one given more time has a new plan."""
     trained = trainer(COSINE)
-    trained.parts = trained.parts._replace(adapts=True)
+    trained.parts = trained.parts._replace(guessed=("max_steps", "warmup"))
     trained.validator = Measured([1.0])
     Slow(trained, {0: 1.0}, monkeypatch)
     monkeypatch.setattr(trained.interrupt, "taken", lambda: signal.SIGTERM if trained.step == 31 else 0)
@@ -186,7 +186,7 @@ def test_a_guess_made_better_survives(trainer: Make, monkeypatch: pytest.MonkeyP
     rates = list[float]()
     for steps in (100, 200):
         again = trainer({**COSINE, "training.max_steps": steps})
-        again.parts = again.parts._replace(adapts=True)
+        again.parts = again.parts._replace(guessed=("max_steps", "warmup"))
         slow = Slow(again, {0: 1.0}, monkeypatch)
         again._restore()
         again._step([next(again._batches())])
@@ -198,7 +198,7 @@ def test_a_guess_made_better_survives(trainer: Make, monkeypatch: pytest.MonkeyP
 def test_a_plan_is_kept_where_steps_are_given_now(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as were planned, and more time for them."""
     trained = trainer(COSINE)
-    trained.parts = trained.parts._replace(adapts=True)
+    trained.parts = trained.parts._replace(guessed=("max_steps", "warmup"))
     trained.validator = Measured([1.0])
     Slow(trained, {0: 1.0}, monkeypatch)
     assert trained.train().endswith("of 100 steps")
@@ -320,6 +320,22 @@ def test_a_damaged_checkpoint_is_passed_over(trainer: Make) -> None:
     assert "sha256 differs from MANIFEST.json" in told(again)
     assert "resuming at step 6" in told(again)
     assert again.step == 8
+
+
+def test_a_damaged_checkpoint_that_lies_ahead_is_in_nobody_s_way(trainer: Make) -> None:
+    """It stays until training comes there, keeps no older one, and is none of those that are averaged."""
+    changes: dict[str, Setting] = {"training.save_every": 2, "training.valid_every": 20, "training.keep": 1}
+    trained = trainer({**changes, "training.max_steps": 20})
+    trained.validator = Measured([1.0])
+    trained.train()
+    run = trained.parts.run
+    checkpoint.step_folder(run, 20).rename(checkpoint.step_folder(run, 30))
+    (checkpoint.step_folder(run, 30) / "MANIFEST.json").unlink()
+    again = trainer({**changes, "training.max_steps": 6, "training.average_last": 2, "training.keep": 2})
+    again.validator = Measured([1.0])
+    again.train()
+    assert (again.step, steps_kept(again)) == (6, [4, 6, 30])
+    assert again.averaged_steps() == [4, 6]
 
 
 # ---- bad gradients ----------------------------------------------------------------------------------------------

@@ -91,12 +91,12 @@ def verify(folder: Path) -> None:
         content.read(name)
 
 
-def prune(run: Path, keep: int, best: int | None = None) -> None:
-    """Remove all checkpoints but the newest `keep` and that of step `best`, once the newest is seen to be sound."""
-    known = steps(run)
+def prune(run: Path, last: int, keep: int, best: int | None = None) -> None:
+    """Remove all checkpoints up to `last` but `keep` and that of step `best`, once the last is seen to be sound."""
+    known = [step for step in steps(run) if step <= last]
     old = [step for step in known[: max(0, len(known) - keep)] if step != best]
     if old:
-        verify(step_folder(run, known[-1]))
+        verify(step_folder(run, last))
     for step in old:
         sealed.remove_folder(step_folder(run, step))
 

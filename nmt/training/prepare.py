@@ -103,8 +103,9 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
             heldout.save(run, split, config.data)
         checkpoint.save_config(run, config, pairs.fingerprints(), reasons)
         tokenizers.save(run)
-    adapts = "training.max_steps" in reasons
-    return Parts(config, run, model, tokenizers, corpus, valid, on, request.started, world, adapts)
+    steps = "training.max_steps"
+    guessed = tuple(name for name in ("max_steps", "warmup") if {steps, f"training.{name}"} <= set(reasons))
+    return Parts(config, run, model, tokenizers, corpus, valid, on, request.started, world, guessed)
 
 
 def _built(config: Config, tokenizers: Tokenizers) -> Model:

@@ -37,10 +37,21 @@ from nmt.translate import Translator
 
 LAST_SECONDS = 3.0  # of max_time are kept for curves.png and the end of the process
 BEAM = 3.0  # times as long as a validation, which is greedy, takes the search for the best
+TUNES = ("tune_length_penalty", "tune_beam_size")  # not where the user gives what would be tuned
 LIMITS = ("max_steps", "max_epochs", "max_time", "patience")
 # What may differ from the config found in a run folder without making it another run.
 FREE = {
-    "training": (*LIMITS, "device", "threads", "log_every", "keep", "samples", "fsdp", "gradient_checkpointing"),
+    "training": (
+        *LIMITS,
+        *TUNES,
+        "device",
+        "threads",
+        "log_every",
+        "keep",
+        "samples",
+        "fsdp",
+        "gradient_checkpointing",
+    ),
     "data": ("test",),
     "search": None,
 }

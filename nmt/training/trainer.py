@@ -49,7 +49,7 @@ class Parts(NamedTuple):
     compute: Compute
     started: float  # time.monotonic() when the command began
     world: World = Alone()
-    adapts: bool = False  # max_steps is a guess at what max_time allows, to be made better on the way
+    guessed: tuple[str, ...] = ()  # what the clock makes better on the way: max_steps, or that and warmup
 
 
 class Trainer:
@@ -140,7 +140,8 @@ class Trainer:
         """
         if not self.config.average_last:
             return [self.best_step]
-        known = [step for step in checkpoint.steps(self.parts.run) if self._is_regular(step) or step == self.step]
+        made = (step for step in checkpoint.steps(self.parts.run) if step <= self.step)  # later ones are damaged
+        known = [step for step in made if self._is_regular(step) or step == self.step]
         return known[-self.config.average_last :]
 
     def _batches(self) -> Iterator[tuple[Batch, Position]]:
@@ -193,13 +194,14 @@ class Trainer:
 
     def _replan(self, per_step: float) -> None:
         """Have the schedule end with the time, where a machine slower than when it was timed cannot do all steps."""
-        if not self.parts.adapts or (limit := self.config.max_time) is None:
+        if not self.parts.guessed or (limit := self.config.max_time) is None:
             return
         left = limit - self.seconds() - self.validator.reserve(limit)
         (most,) = self.world.most((per_step + self.validator.seconds / self.config.valid_every) / max(left, 1e-9))
         plan = self.parts.config.training
         last = min(plan.max_steps, self.step + max(int(1 / most), 0))
-        self.config = plan.model_copy(update={"max_steps": last, "warmup": plan.warmup * last // plan.max_steps})
+        steps = {"max_steps": last, "warmup": plan.warmup * last // plan.max_steps}
+        self.config = plan.model_copy(update={name: steps[name] for name in self.parts.guessed})
 
     def _measure(self, measured: Measured) -> Report:
         config, per_step = self.config, measured.seconds_per_step
@@ -252,7 +254,7 @@ class Trainer:
             checkpoint.save_checkpoint(run, self.step, tensors, self._state())
             passing = sum(not self._is_regular(step) for step in checkpoint.steps(run))
             kept = max(self.config.keep, self.config.average_last) + passing
-            checkpoint.prune(run, kept, self.record.best_step or None)
+            checkpoint.prune(run, self.step, kept, self.record.best_step or None)
             self._saved = (self.step, self.validated)
         self.clock.pause(time.monotonic() - before)
 
@@ -275,19 +277,17 @@ class Trainer:
         """Go back to the newest sound checkpoint of the run, if there is one."""
         found = checkpoint.latest(self.parts.run, self.progress.say) if self.world.rank == 0 else None
         name, *_ = self.world.gather(found and found.name)
-        folder = self.parts.run / "checkpoints" / name if name else None
-        if folder is None:
+        if name is None:
             self.progress.begin(0)
             return
-        tensors, state = checkpoint.load_checkpoint(folder)
+        tensors, state = checkpoint.load_checkpoint(self.parts.run / "checkpoints" / name)
         self.learner.restore(tensors, state)
         self.step, self.position = state["step"], Position(**state["position"])
         self.record, self.best_step = Record(**state["record"]), state["best_step"]
         self.validated, self.skipped, self.earlier = state["validated"], state["skipped"], state["seconds"]
-        self.validator.seconds = state["validation_seconds"]
-        self._saved = (self.step, self.validated)
-        if self.parts.adapts and state.get("planned") == self.config.max_steps:
-            self.config = self.config.model_copy(update=state["adapted"])
+        self.validator.seconds, self._saved = state["validation_seconds"], (self.step, self.validated)
+        if state.get("planned") == self.config.max_steps:
+            self.config = self.config.model_copy(update={name: state["adapted"][name] for name in self.parts.guessed})
         self.progress.begin(self.step)
         if state["threads"] != torch.get_num_threads():
             threads = f"{torch.get_num_threads()} threads, {state['threads']} before"
