@@ -184,9 +184,7 @@ class TrainingConfig(Section):
         0.0, ge=0, description="R-Drop: alpha of the divergence between two readings of a batch, 2106.14448; 0: off"
     )
     both_directions: int = Field(
-        0,
-        ge=0,
-        description="first epochs, in which target to source is learnt as well, 2109.07780; needs one vocabulary",
+        0, ge=0, description="first epochs, of target to source as well, 2109.07780; needs one vocabulary"
     )
     ema: Fraction = Field(0.999, description="decay per step of the averaged weights that are kept; 0: off")
     average_last: int = Field(0, ge=0, description="average the last N saved checkpoints at the end; 0: off")
@@ -199,8 +197,7 @@ class TrainingConfig(Section):
     valid_lines: PositiveInt = Field(500, description="validation pairs that are translated for BLEU and chrF")
     valid_beam: PositiveInt = Field(1, description="beam width of validation's translations")
     tune_length_penalty: bool = Field(
-        False,
-        description="choose search.length_penalty on the validation pairs, at the end; another has to gain 0.5 BLEU",
+        False, description="choose search.length_penalty on validation pairs, at the end; another has to gain 0.5 BLEU"
     )
     tune_beam_size: bool = Field(
         False, description="then try a beam of 10, which has to gain 0.5 BLEU on them: it takes twice as long"
@@ -259,6 +256,10 @@ class SearchConfig(Section):
         if self.mbr != "none":
             return f"MBR by {self.mbr} among {self.candidates} drawn, temperature {self.temperature:g}"
         return f"beam {self.beam_size}, length penalty {self.length_penalty:g}"
+
+    def in_beam(self, size: int) -> Self:
+        """Return options to find one translation in a beam of so many hypotheses."""
+        return self.model_copy(update={"beam_size": size, "n_best": 1, "sample": False, "mbr": "none"})
 
     @model_validator(mode="after")
     def _beam_holds_n_best(self) -> Self:

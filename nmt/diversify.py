@@ -88,7 +88,15 @@ class Plan(NamedTuple):
         """Take each step that was not taken yet; raise an error with the exit code of one that fails.
 
         What the teachers have written stays as it is: a longer time later is the student's.
+
+        Raises OptionError, before any of that, where another run has the student's place.
         """
+        if (file := self.run / "config.yaml").exists():
+            corpora = load_config(file).data.train
+            if [*corpora[:2]] != self.texts.train:
+                raise OptionError(f"{self.run}: holds a run on {corpora[0]}; choose another folder with -o")
+        elif self.run.exists() and not self.run.is_dir():
+            raise OptionError(f"{self.run}: is no folder; name one with -o")
         for number, step in enumerate(self.teaching(), 1):
             if not step.is_taken:
                 before = time.monotonic()

@@ -181,7 +181,8 @@ def _translate_back(
 ) -> None:
     """Refuse lines that do not come back as they were from what they have become."""
     rows = [row for row, reason in enumerate(reasons) if not reason]
-    search = way_back.fill_device(way_back.config.search.model_copy(update={"n_best": 1, "sample": False}))
+    search = way_back.config.search
+    search = way_back.fill_device(search.in_beam(search.beam_size))
     back = way_back.translate([texts[row] for row in rows], search)
     for row, score in zip(rows, sentence_scores("chrf", back, [lines[row] for row in rows]), strict=True):
         if score < least:

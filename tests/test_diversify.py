@@ -270,6 +270,27 @@ def test_a_teacher_that_has_begun_to_write_stays_as_it_is(tmp_path: Path, monkey
     assert (tmp_path / "told").read_text() == "distill train backtranslate learn "
 
 
+def test_the_place_of_another_run_is_seen_before_the_teachers_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Plan, "learning", lambda self: Step(["learn"]))
+    stand_in(monkeypatch, "open('told', 'a').write(sys.argv[1] + ' ')")
+    made.run.write_text("")
+    with pytest.raises(OptionError, match="run: is no folder; name one with -o"):
+        made.carry_out(quiet)
+    made.run.unlink()
+    made.run.mkdir()
+    (made.run / "config.yaml").write_text("data: {train: [train.en, train.de]}")
+    with pytest.raises(OptionError, match=r"run: holds a run on train\.en; choose another folder with -o"):
+        made.carry_out(quiet)
+    assert not (tmp_path / "told").exists()
+    (made.run / "config.yaml").write_text(yaml.safe_dump({"data": {"train": [*made.texts.train, "forward.tsv"]}}))
+    made.carry_out(quiet)
+    assert (tmp_path / "told").read_text() == "train distill train backtranslate learn "
+
+
 def test_a_command_that_fails_says_so_with_its_own_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     stand_in(monkeypatch, "sys.exit(3)")

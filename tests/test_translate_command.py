@@ -15,7 +15,11 @@ import torch
 from runs import tiny_config, write_run
 
 from nmt.cli import run as nmt
-from nmt.config import Config
+from nmt.cli.backtranslate import _flags
+from nmt.cli.distill import _options
+from nmt.cli.translate import search_options
+from nmt.config import Config, SearchConfig
+from nmt.errors import OptionError
 
 SHORT = ("--max-length-ratio", "0.5", "--max-length-offset", "3", "--threads", "1", "--device", "cpu")
 
@@ -299,3 +303,18 @@ def test_the_locale_changes_nothing(installed: Path, locale: dict[str, str]) -> 
         for extra in ({}, locale)
     ]
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("drawn", ["sample: true", "mbr: chrf"])
+def test_a_beam_that_is_asked_for_is_one_whatever_the_run_s_config_says(drawn: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"search: {{{drawn}}}")
+    usual = SearchConfig()
+    assert search_options(tmp_path, {}) != usual
+    assert search_options(tmp_path, {"beam_size": 3}) == usual.model_copy(update={"beam_size": 3})
+    assert _options(tmp_path, {"beam_size": None}, {"sample": False}, 1)[0] == usual
+    back = search_options(tmp_path, _flags({}, {"beam_size": 4}))
+    assert back == usual.model_copy(update={"beam_size": 4})
+    back = search_options(tmp_path, _flags({}, {}))
+    assert (back.sample, back.mbr) == (True, "none")
+    with pytest.raises(OptionError, match="--beam-size 3: is for searching, --sample for drawing"):
+        search_options(tmp_path, {"beam_size": 3, "sample": True})

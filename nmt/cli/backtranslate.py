@@ -106,8 +106,17 @@ def _flags(drawing: Mapping[str, object], searching: Mapping[str, object]) -> di
         one, other = (next(iter(each)).replace("_", "-") for each in (drawn, searched))
         raise OptionError(f"--{one}: is for drawing, --{other} for searching; leave one of them out")
     if searched:
-        return {"n_best": 1, **searched, "sample": False}
-    return {"n_best": 1, "top_k": 0, "top_p": 1.0, "temperature": 1.0, "seed": 1, **drawn, "sample": True}
+        return {"n_best": 1, "mbr": "none", **searched, "sample": False}
+    return {
+        "n_best": 1,
+        "mbr": "none",
+        "top_k": 0,
+        "top_p": 1.0,
+        "temperature": 1.0,
+        "seed": 1,
+        **drawn,
+        "sample": True,
+    }
 
 
 def _text(name: str, data: DataConfig, options: TextOptions) -> TextFile:

@@ -129,7 +129,7 @@ def _options(
     if width is not None and best_of > width:
         raise OptionError(f"--best-of {best_of}: is more than --beam-size {width}; widen the beam")
     usual = search_options(teacher, {}).beam_size
-    flags = {**searching, "n_best": best_of, **drawing}
+    flags = {**searching, "mbr": "none", "n_best": best_of, **drawing}
     if not drawing["sample"] and (width or best_of > usual):
         flags["beam_size"] = width or best_of
     return search_options(teacher, flags), load_config(shared.run_of(teacher) / "config.yaml").data

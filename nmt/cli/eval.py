@@ -109,8 +109,7 @@ def eval_(
     wanted = dict(zip(METRICS, (bleu, chrf, ter), strict=True))
     metrics = [metric for metric in METRICS if wanted[metric] or report] or ["bleu"]
     judge = Judge(metrics, target_lang, tokenize, format_)
-    tokens = None if batch_tokens == "auto" else int(batch_tokens)
-    changes = {"beam_size": beam_size, "length_penalty": length_penalty, "batch_tokens": tokens}
+    changes = {"length_penalty": length_penalty, "batch_tokens": None if batch_tokens == "auto" else int(batch_tokens)}
     widths = _widths(beams, report)
     task = _given(source, hypothesis, reference or [], is_reported=report is not None)
     if task and hypothesis:
@@ -136,6 +135,7 @@ def eval_(
     if task.note:
         say(f"note: {task.note}")
     search = search.model_copy(update={k: v for k, v in changes.items() if v is not None} | {"n_best": 1})
+    search = search.in_beam(beam_size) if beam_size else search
     search = translator.fill_device(search) if batch_tokens == "auto" else search
     job = Job(paths[0], translator, search, task._replace(target_lang=model_language(data) or task.target_lang), judge)
     judge.check(job.task)

@@ -153,6 +153,8 @@ def search_options(path: Path, flags: Mapping[str, object], rerank: str | None =
         load_config(file)
     except (OptionError, DataError) as error:
         raise ModelError(f"{error} (this is not as nmt train wrote it)") from error
+    if (flags.get("beam_size") or flags.get("sample")) and not flags.get("mbr"):  # whatever the config says
+        flags = {**flags, "sample": bool(flags.get("sample")), "mbr": "none"}
     search = load_config(file, flags={f"search.{key}": value for key, value in flags.items()}).search
     if flags.get("candidates") and search.mbr == "none":
         what = f"--candidates {flags['candidates']}: is how many translations --mbr chooses from"

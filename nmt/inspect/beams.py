@@ -45,7 +45,7 @@ def sweep(
     """
     translate(sources[:WARM_UP], search)
     for width in widths:
-        options = search.model_copy(update={"beam_size": width, "n_best": 1})
+        options = search.in_beam(width)
         start = time.perf_counter()
         best = translate(sources, options)
         seconds = time.perf_counter() - start

@@ -33,8 +33,8 @@ class How(NamedTuple):
 def translated(name: str, path: Path, sources: Sequence[str], how: How) -> System:
     """Return what the model of a run or checkpoint folder makes of the sources."""
     translator = Translator.load(path, device=how.device, precision=how.precision, threads=how.threads, fork=True)
-    wider = {} if how.beam_size is None else {"beam_size": how.beam_size}
-    search = translator.fill_device(translator.config.search.model_copy(update=wider | {"n_best": 1}))
+    search = translator.config.search.model_copy(update={"n_best": 1})
+    search = translator.fill_device(search.in_beam(how.beam_size) if how.beam_size else search)
     translator.translate(sources[:WARM_UP], search)
     start = time.perf_counter()
     hypotheses = translator.translate(sources, search)

@@ -62,8 +62,7 @@ class Validator:
             for source, target in zip(sources, targets, strict=True)
             if max(len(source), len(target)) < config.data.max_length
         ]
-        one = {"beam_size": config.training.valid_beam, "n_best": 1, "sample": False, "mbr": "none"}
-        self.options = config.search.model_copy(update=one)
+        self.options = config.search.in_beam(config.training.valid_beam)
         self.seconds = 0.0  # of the last validation: as a model learns where sentences end, they get shorter
 
     def run(self, model: Model) -> Result:
