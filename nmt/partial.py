@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +22,7 @@ from typing import Any, NamedTuple
 from nmt.errors import DataError, OptionError, ResourceError
 from nmt.lock import locked
 from nmt.output import check_output
-from nmt.sealed import assemble_file, canonical, remove_file, replace_file, sweep
+from nmt.sealed import assemble_file, canonical, remove_file, remove_folder, replace_file, sweep
 
 TASK, LOCK, WHOLE = "task.json", "lock", "whole"
 SHOWN = 40  # characters of a value in an error
@@ -73,15 +71,12 @@ class Partial:
         """Put the blocks together as the output, remove what lies beside it, and return the sum of all counts."""
         total = Counter[str]()
         assemble_file(self.output, self.folder / WHOLE, self._lines(numbers, total))
-        gone = self._grave()
-        shutil.rmtree(gone, ignore_errors=True)
-        os.replace(self.folder, gone)  # no half of it is ever found under its name
-        shutil.rmtree(gone, ignore_errors=True)
+        remove_folder(self.folder)
         return total
 
     def begin(self, task: Mapping[str, Any]) -> None:
         """Go on with what is there, or make the folder; raise OptionError if another task was begun here."""
-        shutil.rmtree(self._grave(), ignore_errors=True)
+        sweep(self.folder.parent, f"{self.folder.name}.")  # of one that was killed while it removed the folder
         path = self.folder / TASK
         if path.exists():
             self.compare(task)
@@ -132,9 +127,6 @@ class Partial:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"block-{number:08d}"
-
-    def _grave(self) -> Path:
-        return self.folder.with_name(f"{self.folder.name}.old")
 
 
 class Pace:

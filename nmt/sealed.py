@@ -7,6 +7,7 @@ no damaged, missing or swapped byte goes unseen.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -161,9 +162,9 @@ def remove_folder(path: Path) -> None:
             shutil.rmtree(_grave(path), ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what interrupted writes of dead processes left in a folder."""
-    for path in folder.glob("*.tmp-*"):
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what interrupted writes of dead processes left in a folder, or, there, of one name."""
+    for path in folder.glob(f"{glob.escape(name)}*.tmp-*"):
         process = path.name.rpartition("-")[2]
         if not process.isdigit() or _is_alive(int(process)):
             continue

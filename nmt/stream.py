@@ -148,7 +148,7 @@ def _count(stats: Stats, translation: Translation, search: SearchConfig) -> None
     longest = max(int(search.max_length_ratio * translation.tokens) + search.max_length_offset, search.min_length)
     stats.blank += not translation.tokens
     stats.split += translation.parts > 1
-    stats.limited += len(best.pieces) >= longest
+    stats.limited += translation.tokens > 0 and len(best.pieces) >= longest
     stats.lost += _is_lost(translation)
     stats.source_tokens += translation.tokens
     stats.unknown += translation.unknown

@@ -156,6 +156,7 @@ class Translator:
         ids = self._encode(texts)
         parts = {text: [text] if len(ids[text]) <= self._limit else self._split(text) for text in texts}
         ids |= self._encode(part for group in parts.values() if len(group) > 1 for part in group if part not in ids)
+        parts = {text: [part for part in group if ids[part]] for text, group in parts.items()}  # of \0 nothing is left
         plans = [
             self._plan(parts[line], number, drawn, extras) if line in parts else [] for number, line in enumerate(lines)
         ]
@@ -167,8 +168,7 @@ class Translator:
         return dict(zip(texts, self.tokenizers.source.encode(texts), strict=True))
 
     def _split(self, text: str) -> list[str]:
-        parts = split(text, lambda texts: [len(ids) for ids in self.tokenizers.source.encode(texts)], self._limit)
-        return [part for part in parts if not is_blank(part)]
+        return split(text, lambda texts: [len(ids) for ids in self.tokenizers.source.encode(texts)], self._limit)
 
     def _plan(self, parts: Sequence[str], line: int, options: SearchConfig, extras: Extras) -> list[Sentence]:
         """Return the sentences that make up a line; only the first of them has the prefix."""

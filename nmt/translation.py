@@ -56,13 +56,16 @@ def glue(target_lang: str) -> str:
 
 
 def merge(outputs: Sequence[Output], texts: Sequence[str], between: str) -> Output:
-    """Return the translations of parts as one, of the `texts` that were their sources, with `between` them."""
+    """Return the translations of parts as one, of the `texts` that were their sources, with `between` them.
+
+    Sources are joined as they are. A word that a part ends within goes on in the next.
+    """
     pairs = list[tuple[int, int]]()
     source_words = target_words = 0
     for output, text in zip(outputs, texts, strict=True):
         pairs += [(left + source_words, right + target_words) for left, right in output.alignment]
-        source_words += len(text.split())
-        target_words += len(output.text.split())
+        source_words += len(f"{text}.".split()) - 1
+        target_words += len(f"{output.text}{between}.".split()) - 1 if output.text else 0
     return Output(
         between.join(output.text for output in outputs if output.text),
         sum(output.score for output in outputs),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -85,8 +87,17 @@ def test_stopped_before_any_step_on_the_disk_it_ends_in_the_same_bytes(
             run(output, make)
         assert output.read_bytes() == EXPECTED
         assert made.total() <= 5 + 1
-        assert left(output.parent) in (["out"], ["out", "out.parts.old"])
+        assert left(output.parent) in (["out"], ["out", f"out.parts.old.tmp-{os.getpid()}"])
     assert attempt > 6
+
+
+def test_what_the_user_has_put_aside_stays(tmp_path: Path) -> None:
+    (tmp_path / "out.parts.old").mkdir()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f"out.parts.old.tmp-{dead.pid}").mkdir()
+    run(tmp_path / "out")
+    assert left(tmp_path) == ["out", "out.parts.old"]
 
 
 def test_a_damaged_block_is_made_again(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from nmt.stream import Block, Job, translate_stream
 from nmt.tokenizer import Tokenizers
 from nmt.training import checkpoint
 from nmt.translate import Extras, Translator
+from nmt.translation import Output, merge
 
 SOURCES = [source for source, _ in PAIRS]
 SPOKEN = SearchConfig(beam_size=2)
@@ -217,6 +218,15 @@ def test_parts_are_joined_as_the_language_is_written(tokenizers: Tokenizers, lan
     (ids,) = tokenizers.target.encode(["Mann"])
     speaker = Translator(config, tokenizers, Scripted(ids, tokenizers.target.size), CPU)
     assert speaker.translate(["Dogs run. Dogs run. Dogs run."], SPOKEN) == [glue.join(["Mann"] * 3)]
+
+
+def test_alignments_of_parts_number_the_words_of_the_whole() -> None:
+    """Without spaces a word goes on in the next part, of either side."""
+    texts, outputs = ["Ein Hund. ", "Ein", "e Katze. "], ["a dog.", "", "one cat."]
+    parts = [Output(output, 0.0, 0.0, (), ((0, 0), (1, 1)) if output else ()) for output in outputs]
+    assert merge(parts, texts, " ").alignment == ((0, 0), (1, 1), (2, 2), (3, 3))
+    assert merge(parts, texts, "").alignment == ((0, 0), (1, 1), (2, 1), (3, 2))
+    assert merge(parts, texts, "").text == "a dog.one cat."
 
 
 def test_alignments_of_parts_count_on(tokenizers: Tokenizers) -> None:
