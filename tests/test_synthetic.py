@@ -38,11 +38,13 @@ def terminal() -> Terminal:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two models from English to German with random weights, whose translations are short and never good."""
+    """Two models from English to German, and one back, with random weights: translations are short and never good."""
     folder = tmp_path_factory.mktemp("models")
     config = tiny_config().model_copy(update={"search": SearchConfig(**SHORT)})
     for seed, name in enumerate(("one", "two"), 1):
         write_run(folder / name, config, seed=seed)
+    turned = config.data.model_copy(update={"source_lang": "de", "target_lang": "en"})
+    write_run(folder / "back", config.model_copy(update={"data": turned}), seed=3)
     return folder
 
 
@@ -140,7 +142,7 @@ def test_what_is_left_out_is_counted(terminal: Terminal, here: Path) -> None:
     ("bound", "told"), [("0", "60 pairs of 60"), ("100", "0 pairs of 60 lines; dropped: 60 round t")]
 )
 def test_a_round_trip_is_made_with_another_model(bound: str, told: str, terminal: Terminal, here: Path) -> None:
-    words = ("-o", "bt.tsv", "--round-trip", "models/two", "--min-chrf", bound)
+    words = ("-o", "bt.tsv", "--round-trip", "models/back", "--min-chrf", bound)
     assert told in terminal.nmt(*back(*words), folder=here).ok().error
     assert len(rows(here / "bt.tsv")) == (60 if bound == "0" else 0)
 
@@ -162,6 +164,11 @@ WRONG = [
     (["-o", "bt.en-de.tsv"], 2, "-o bt.en-de.tsv: its columns are de and en, in that order; name it bt.de-en.tsv"),
     (["-o", "x", "-m", "none"], 4, "-m none: no such folder"),
     (["-o", "x", "--round-trip", "none", "--min-chrf", "1"], 4, "--round-trip none: no such folder"),
+    (
+        ["-o", "x", "--round-trip", "models/two", "--min-chrf", "1"],
+        4,
+        "--round-trip models/two: translates en to de, which is not the way back from en to de; give that",
+    ),
 ]
 
 
@@ -413,6 +420,11 @@ def test_what_cannot_be_distilled_is_said_in_one_line(terminal: Terminal, here: 
         (distil("-o", "x", "--metric", "chrf"), 2, "--metric chrf: chooses among the hypotheses of --best-of; add it"),
         (distil("-o", "x", "--seed", "3"), 2, "--seed 3: is for drawing; add --sample, or leave it out"),
         (distil("-o", "x", "--sample", "-b", "3"), 2, "--beam-size: is for searching, --sample for drawing; leave"),
+        (
+            distil("-o", "x", "--round-trip", "models/two", "--min-chrf", "1"),
+            4,
+            "--round-trip models/two: translates en",
+        ),
         (distil("-o", "x", "--min-chrf", "3"), 2, "--round-trip: goes with --min-chrf; give both, or neither"),
         (
             distil("-o", "kd.de-en.tsv"),
@@ -439,7 +451,7 @@ def test_what_a_teacher_wrote_is_filtered(terminal: Terminal, here: Path) -> Non
     reasons = {
         "length ratio": ("--max-ratio", "1"),
         "score": ("--min-score", "-0.001"),
-        "round trip": ("--round-trip", "models/two", "--min-chrf", "100"),
+        "round trip": ("--round-trip", "models/back", "--min-chrf", "100"),
     }
     for number, (reason, options) in enumerate(reasons.items()):
         kept = rows_of(terminal, here, f"{number}.tsv", *options)
@@ -448,7 +460,7 @@ def test_what_a_teacher_wrote_is_filtered(terminal: Terminal, here: Path) -> Non
         assert terminal.nmt(*distil("-o", f"{number}.tsv", "--force", *options), folder=here).error.endswith(
             f"dropped: {5 - len(kept)} {reason}\n"
         )
-    assert rows_of(terminal, here, "all.tsv", "--round-trip", "models/two", "--min-chrf", "0") == usual
+    assert rows_of(terminal, here, "all.tsv", "--round-trip", "models/back", "--min-chrf", "0") == usual
 
 
 def test_a_teacher_can_draw(terminal: Terminal, here: Path) -> None:

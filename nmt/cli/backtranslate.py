@@ -64,9 +64,7 @@ def backtranslate(
     force: common.Force = False,
 ) -> None:
     """Make training pairs by translating text of the target's language; the same command again goes on."""
-    common.check_round_trip(round_trip, min_chrf)
     path = shared.existing(model, "-m")
-    back = shared.existing(round_trip, "--round-trip") if round_trip is not None else None
     drawing = {"sample": sample or None, "top_k": top_k, "temperature": temperature, "seed": seed}
     search = search_options(path, _flags(drawing, {"beam_size": beam_size, "length_penalty": length_penalty}))
 
@@ -74,6 +72,7 @@ def backtranslate(
     from nmt.text import TextOptions
 
     data = load_config(shared.run_of(path) / "config.yaml").data
+    back = common.way_back(round_trip, min_chrf, data)
     files = [_text(name, data, TextOptions(encoding, bad_utf8)) for name in texts]
     written = data.target_lang, data.source_lang
     common.check_place(output, [file.path for file in files], written, force=force)

@@ -67,10 +67,9 @@ def distill(
 ) -> None:
     """Translate the sources of a corpus for a student to learn from; the same command again goes on."""
     paths, files = [shared.existing(name, "-m") for name in model], [Path(name) for name in corpus]
-    common.check_round_trip(round_trip, min_chrf)
-    way_back = shared.existing(round_trip, "--round-trip") if round_trip is not None else None
     drawing = {"sample": sample, **({} if seed is None else {"seed": seed})}
     search, data = _options(paths[0], {"beam_size": beam_size, "length_penalty": length_penalty}, drawing, best_of)
+    way_back = common.way_back(round_trip, min_chrf, data)
     measure = _measure(metric, best_of, data.target_lang)
     read = _reading(data, settings or (), {"data.encoding": encoding, "data.bad_utf8": bad_utf8})
     common.check_place(output, files, (read.source_lang, read.target_lang), force=force)

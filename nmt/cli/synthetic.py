@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import typer
 
 from nmt.cli import options as shared
-from nmt.errors import OptionError
+from nmt.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
-    from nmt.config import SearchConfig
+    from nmt.config import DataConfig, SearchConfig
     from nmt.partial import Finished
     from nmt.synthetic import Block, Limits, Plan, Shard
 
@@ -50,10 +50,20 @@ class Place(NamedTuple):
     force: bool
 
 
-def check_round_trip(model: str | None, least: float | None) -> None:
-    """Refuse one of two options that mean nothing by themselves."""
+def way_back(model: str | None, least: float | None, there: DataConfig) -> Path | None:
+    """Return the model of --round-trip, if there is one: it goes with --min-chrf, and back from where `there` goes."""
     if (model is None) != (least is None):
         raise OptionError("--round-trip: goes with --min-chrf; give both, or neither")
+    if model is None:
+        return None
+    path = shared.existing(model, "--round-trip")
+    from nmt.configfile import load_config
+
+    back = load_config(shared.run_of(path) / "config.yaml").data
+    if (back.source_lang, back.target_lang) != (there.target_lang, there.source_lang):
+        way, other = (f"{one.source_lang} to {one.target_lang}" for one in (back, there))
+        raise ModelError(f"--round-trip {model}: translates {way}, which is not the way back from {other}; give that")
+    return path
 
 
 def as_shard(text: str) -> Shard:
