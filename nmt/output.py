@@ -102,7 +102,9 @@ def open_output(
 
 
 def check_output(path: Path, inputs: Iterable[str | Path | int], *, force: bool) -> None:
-    """Raise OptionError for a file that exists, unless forced, or is read too, and for a folder."""
+    """Raise OptionError for a file that exists, unless forced, or is read too, for a folder, and for a name in .gz."""
+    if path.suffix == ".gz":
+        raise OptionError(f"{path}: what is written is not compressed; name it {path.stem}, and gzip it afterwards")
     if not path.exists():
         return
     if _is_among(path, inputs):

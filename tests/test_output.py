@@ -8,7 +8,7 @@ import pytest
 
 from nmt import output
 from nmt.errors import OptionError, ResourceError
-from nmt.output import Writer, open_output, standard_output
+from nmt.output import Writer, check_output, open_output, standard_output
 
 
 class Counting(io.BytesIO):
@@ -100,6 +100,11 @@ def test_failed_run_keeps_the_old_file(tmp_path):  # A45
         writer.write(interrupted())
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["out.txt"]
+
+
+def test_what_is_not_compressed_is_not_called_so(tmp_path):
+    with pytest.raises(OptionError, match=r"out.txt.gz: what is written is not compressed; name it out.txt, and gzip"):
+        check_output(tmp_path / "out.txt.gz", (), force=True)
 
 
 def test_existing_file_needs_force(tmp_path):

@@ -360,6 +360,8 @@ WRONG = [
     ("--workers 2", {}, 2, "--workers 2: blocks become a file, not stdout; name it with -o"),
     ("", {"WORLD_SIZE": "4"}, 2, "4 processes: blocks become a file, not stdout; name it with -o"),
     ("--workers 2 -o out -", {}, 2, "stdin: is read by one process alone; write it to a file, and name that"),
+    ("--workers 2 -o out --unbuffered", {}, 2, "--unbuffered: blocks become a file, not lines; leave it out"),
+    ("--workers 2 -o out.gz", {}, 2, "out.gz: what is written is not compressed; name it out, and gzip it afterwards"),
     ("--workers 2 -o out pipe", {}, 3, "pipe: is no regular file; each process reads it: write it to a file first"),
     ("--workers 2 -o plain --force", {}, 2, "plain: input and output are the same file; name another with -o"),
     ("--workers 2 -o there", {}, 2, "there: exists; use --force"),
@@ -576,3 +578,11 @@ def test_a_hundred_thousand_lines_killed_three_times_are_those_of_one_process(
     assert out.read_bytes() == (here / "one").read_bytes()
     assert out.read_bytes().count(b"\n") == 100_000
     assert not parts.exists()
+
+
+def test_unfinished_work_in_the_place_of_other_work_is_named(terminal: Terminal, here: Path) -> None:
+    (here / "out.parts").mkdir()
+    (here / "out.parts" / "task.json").write_text("{}")
+    done = terminal.nmt(*command("-o", "out", files=["-"]), folder=here, stdin="A man.\n")
+    assert done.code == 2
+    assert "out.parts: holds blocks of other work; repeat its command, remove it, or give another -o" in done.error

@@ -425,6 +425,7 @@ def test_what_cannot_be_distilled_is_said_in_one_line(terminal: Terminal, here: 
             4,
             "--round-trip models/two: translates en",
         ),
+        (distil("-o", "x", "--set", "search.beam_size=3"), 2, "--set search.beam_size=3: says nothing of how a corpus"),
         (distil("-o", "x", "--min-chrf", "3"), 2, "--round-trip: goes with --min-chrf; give both, or neither"),
         (
             distil("-o", "kd.de-en.tsv"),

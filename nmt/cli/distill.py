@@ -35,6 +35,9 @@ Measure = Annotated[
     Literal["bleu", "chrf"] | None, typer.Option("--metric", help="Of a sentence, for --best-of.  [default: bleu]")
 ]
 
+READING = {f"data.{name}" for name in ("clean", "columns", "streaming", "encoding", "bad_utf8")}
+READING |= {"data.source_lang", "data.target_lang"}
+
 say = shared.speaker("distill")
 
 
@@ -110,7 +113,11 @@ def _reading(data: DataConfig, settings: Sequence[str], flags: Mapping[str, str 
 
     spoken = {"data.source_lang": data.source_lang, "data.target_lang": data.target_lang}
     given = [f"{key}={value}" for key, value in spoken.items() if value]
-    return load_config(None, [*given, *settings], flags).data
+    read = load_config(None, [*given, *settings], flags).data
+    for setting in settings:
+        if setting.partition("=")[0].strip() not in READING:
+            raise OptionError(f"--set {setting}: says nothing of how a corpus is read; leave it out")
+    return read
 
 
 def _options(

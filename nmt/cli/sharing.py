@@ -73,7 +73,7 @@ def opened(ends: Ends, workers: int | None, how: Mapping[str, Any], say: Callabl
 
 def _checked(ends: Ends, workers: int | None) -> Path:
     """Refuse what several processes cannot do, or what stands in the way; return the output."""
-    from nmt.partial import check
+    from nmt.partial import Partial, check
 
     here = rank()
     if workers is not None and here.size > 1:
@@ -82,7 +82,12 @@ def _checked(ends: Ends, workers: int | None) -> Path:
     if ends.output is None:
         who = f"{here.size} processes" if workers is None else f"--workers {workers}"
         raise OptionError(f"{who}: blocks become a file, not stdout; name it with -o")
+    if ends.unbuffered:
+        raise OptionError("--unbuffered: blocks become a file, not lines; leave it out")
     for path in ends.sources:
+        if str(path) == "-" and workers is None and here.size == 1:
+            parts = Partial(ends.output).folder
+            raise OptionError(f"{parts}: holds blocks of other work; repeat its command, remove it, or give another -o")
         if str(path) == "-":
             raise OptionError("stdin: is read by one process alone; write it to a file, and name that")
         if not path.is_file():
