@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -292,18 +293,22 @@ def test_what_is_wrong_with_a_report_is_said_in_one_line(
     assert not Path("x.html").exists()
 
 
-def test_words_of_held_out_pairs_were_not_seen_in_training(tmp_path: Path) -> None:
-    """Nor those of pairs that share a side with one, in any case of letters."""
-    pairs = [("a dog", "ein Hund"), ("a cat", "eine Katze"), ("a kitten", "EINE KATZE"), ("the dog", "der Hund")]
+@pytest.mark.parametrize("repeats", [False, True])
+def test_words_are_counted_in_what_was_trained_on(repeats: bool, tmp_path: Path) -> None:
+    """Not in held-out pairs, nor in what was left out with them, which is nothing where the text repeats itself."""
+    sides = [(f"word{number % 7 if repeats else number} here", f"Wort{number}") for number in range(200)]
     files = [str(tmp_path / f"train.{language}") for language in ("en", "de")]
-    for file, lines in zip(files, zip(*pairs, strict=True), strict=True):
+    for file, lines in zip(files, zip(*sides, strict=True), strict=True):
         Path(file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     config = tiny_config()
-    data = config.data.model_copy(update={"train": tuple(files)})
-    run = write_run(tmp_path / "run", Config(data=data, model=config.model))
-    checkpoint.save_config(run, Config(data=data, model=config.model), ParallelCorpus(files, data).fingerprints())
-    for number in (0, 1):
-        heldout.paths(run, "valid", data)[number].write_text(f"{pairs[1][number]}\n", encoding="utf-8")
-    known, notes = training_words(run, data, ["a dog", "cat and kitten"])
+    config = Config(data=config.data.model_copy(update={"train": tuple(files)}), model=config.model)
+    run, corpus = write_run(tmp_path / "run", config), ParallelCorpus(files, config.data)
+    checkpoint.save_config(run, config, corpus.fingerprints())
+    split = heldout.hold_out(corpus, config.training.seed)
+    heldout.save(run, split, config.data)
+    held = split.valid[0].source
+    known, notes = training_words(run, config.data, [held])
     assert known
-    assert (known.occurrences, list(notes)) == ({"a": 1, "dog": 2}, [])
+    rest = Counter(word for pair in split.training for word in pair.source.split())
+    assert known.occurrences == Counter({word: rest[word] for word in held.split()})
+    assert (rest["here"], rest[held.split()[0]] > 0, list(notes)) == (196, repeats, [])

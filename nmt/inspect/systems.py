@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nmt.config import DataConfig
-from nmt.corpus import Pair, ParallelCorpus
+from nmt.corpus import ParallelCorpus
 from nmt.errors import NmtError
 from nmt.inspect.breakdown import count_words, words
 from nmt.inspect.model import measured
 from nmt.inspect.report import Background, Frequencies, System
-from nmt.text import clean
 from nmt.training import heldout
-from nmt.training.checkpoint import load_fingerprints, run_folder
+from nmt.training.checkpoint import load_config, load_fingerprints, run_folder
 from nmt.translate import Translator
 
 WARM_UP = 8  # sentences translated before the clock runs, so that no model pays for lazy start-up
@@ -51,19 +50,7 @@ def training_words(path: Path, config: DataConfig, sources: Sequence[str]) -> Ba
         if corpus.fingerprints() != load_fingerprints(run_folder(path)):
             return Background(notes=[f"Frequencies of words: {name} has changed since the training."])
         wanted = {word for line in sources for word in words(line)}
-        unseen = _held_out(run_folder(path), config)
-        seen = (pair.source for pair in corpus if not unseen & {*_as_saved(pair)})
-        return Background(Frequencies(name, count_words(seen, wanted)))
+        split = heldout.again(run_folder(path), corpus, config, load_config(run_folder(path)).training.seed)
+        return Background(Frequencies(name, count_words((pair.source for pair in split.training), wanted)))
     except NmtError as error:
         return Background(notes=[f"Frequencies of words: the training corpus cannot be read ({error})."])
-
-
-def _held_out(run: Path, config: DataConfig) -> set[str]:
-    """Return the sides of the pairs that a run held out of its corpus: no pair with one of them was trained on."""
-    parts: tuple[heldout.Part, ...] = ("valid", "test")
-    saved = [heldout.load(run, part, config) for part in parts if heldout.is_saved(run, part, config)]
-    return {key for sides in saved for pair in zip(*sides, strict=True) for key in _as_saved(Pair(*pair))}
-
-
-def _as_saved(pair: Pair) -> tuple[str, str]:
-    return heldout.keys(Pair(*map(clean, pair)))

@@ -28,6 +28,7 @@ SPARED = 10  # of as many pairs one may be left out because of a held-out one: m
 STAYS, HELD, SIDE, SAME = 1, 0, 2, 3  # a pair: in training, held out, with a side of a held-out one, with both
 
 Part = Literal["valid", "test"]
+PARTS: tuple[Part, Part] = ("valid", "test")
 
 
 class HeldOut:
@@ -139,10 +140,10 @@ def _draw(places: Sequence[int], chance: random.Random, *, has_valid: bool, has_
 
 def _apart(drawn: _Drawn, pairs: Mapping[int, Pair]) -> frozenset[int]:
     """Return the pairs for a test: they share no side with others that are held out, if there are enough."""
-    sources, targets = ({keys(pairs[number])[side] for number in drawn.valid} for side in (0, 1))
+    sources, targets = ({_keys(pairs[number])[side] for number in drawn.valid} for side in (0, 1))
     apart, others = list[int](), list[int]()
     for number in drawn.test:
-        source, target = keys(pairs[number])
+        source, target = _keys(pairs[number])
         (others if source in sources or target in targets else apart).append(number)
         sources.add(source)
         targets.add(target)
@@ -153,10 +154,10 @@ def _marks(corpus: ParallelCorpus, count: int, held: Mapping[int, Pair], *, is_s
     """Return a byte for each pair: what it is to those that are held out, by their numbers."""
     marks = bytearray([STAYS]) * count
     if is_strict:
-        same = set(map(keys, held.values()))
+        same = set(map(_keys, held.values()))
         sources, targets = ({key[side] for key in same} for side in (0, 1))
         for number, pair in enumerate(corpus):
-            source, target = key = keys(pair)
+            source, target = key = _keys(pair)
             if source in sources or target in targets:
                 marks[number] = SAME if key in same else SIDE
     for number in held:
@@ -182,7 +183,7 @@ def _staying(marks: bytearray, notes: list[str]) -> bytes:
     return bytes(marks).translate(bytes(mark not in (HELD, *out) for mark in range(256)))
 
 
-def keys(pair: Pair) -> tuple[str, str]:
+def _keys(pair: Pair) -> tuple[str, str]:
     """Return what the sides of a pair have in common with the same text in other case, between other spaces."""
     source, target = pair
     return source.strip().casefold(), target.strip().casefold()
@@ -213,6 +214,18 @@ def save(run: Path, split: Split, data: DataConfig) -> None:
                 replace_file(path, "".join(f"{clean(pair[side])}\n" for pair in pairs).encode())
             else:
                 remove_file(path)
+
+
+def again(run: Path, corpus: ParallelCorpus, data: DataConfig, seed: int) -> Split:
+    """Return the split that a run began with; raise OptionError where it has saved other pairs than are held out now.
+
+    What that was its folder tells: the option data.test may change, and runs begun before pairs with a side of a
+    held-out one were left out of training have no files of them.
+    """
+    has_valid, has_test = (is_saved(run, part, data) for part in PARTS)
+    split = hold_out(corpus, seed, has_valid=not data.valid, has_test=has_test, is_strict=has_valid or has_test)
+    check(run, split, data)
+    return split
 
 
 def check(run: Path, split: Split, data: DataConfig) -> None:

@@ -78,8 +78,7 @@ def _check_shape(path: Path, config: Config, first: Path, expected: Config) -> N
 
 def _held_out(run: Path, config: Config) -> dict[str, Content]:
     """Return the files of pairs that a run held out: `nmt eval` scores them."""
-    parts: tuple[heldout.Part, ...] = ("valid", "test")
-    paths = [path for part in parts for path in heldout.paths(run, part, config.data) if path.exists()]
+    paths = [path for part in heldout.PARTS for path in heldout.paths(run, part, config.data) if path.exists()]
     return {path.name: sealed.read_file(path) for path in paths}
 
 

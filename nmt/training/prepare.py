@@ -159,18 +159,11 @@ def _encode(pairs: HeldOut, encoding: Encoding, data: DataConfig, progress: Prog
 
 
 def _split(request: Request, pairs: ParallelCorpus, *, is_known: bool) -> Split:
-    """Hold out what the config names no corpus for; a run goes on with the split it began with.
-
-    What that was its folder tells: the option data.test may change, and runs begun before pairs with a side of a
-    held-out one were left out of training have no files of them.
-    """
-    run, data, seed = request.run, request.config.data, request.config.training.seed
-    if not is_known:
-        return hold_out(pairs, seed, has_valid=not data.valid, has_test=data.hold_out_test and not data.test)
-    has_valid, has_test = (heldout.is_saved(run, part, data) for part in ("valid", "test"))
-    split = hold_out(pairs, seed, has_valid=not data.valid, has_test=has_test, is_strict=has_valid or has_test)
-    heldout.check(run, split, data)
-    return split
+    """Hold out what the config names no corpus for; a run goes on with the split it began with."""
+    data, seed = request.config.data, request.config.training.seed
+    if is_known:
+        return heldout.again(request.run, pairs, data, seed)
+    return hold_out(pairs, seed, has_valid=not data.valid, has_test=data.hold_out_test and not data.test)
 
 
 def _initialise(model: Model, tokenizers: Tokenizers, request: Request, progress: Progress) -> None:
