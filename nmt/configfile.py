@@ -210,6 +210,9 @@ def _scalar_or_list(text: str, name: str) -> Any:
 def _explain(error: ValidationError, origin: Origin) -> str:
     """Say the first problem of a config in one line: where, what was given, what is expected."""
     problem = error.errors()[0]
+    if not problem["loc"]:  # options of two groups that cannot be together
+        key, _, text = str(problem["ctx"]["error"]).partition(": ")
+        return f"{origin.of(key)}: {text}"
     section, *inside = map(str, problem["loc"])
     name = "".join(inside[section == "model" :][:1])  # under model stands the type first
     key = f"{section}.{name}" if name else section

@@ -141,7 +141,7 @@ def _named(spec: str) -> tuple[str, str]:
 
 
 def _find(name: str | Path) -> Path | None:
-    given = Path(name).expanduser()
+    given = Path(os.path.expanduser(name))  # unlike pathlib's it leaves the ~ of nobody
     return next((path for path in (given, *(folder / given for folder in _folders())) if path.exists()), None)
 
 

@@ -129,7 +129,7 @@ class Tokenizer:
         """Return the detokenised texts; special pieces vanish, bytes that are no UTF-8 become U+FFFD."""
         try:
             texts: list[str] = self._processor.decode([list(row) for row in ids], num_threads=1)
-        except IndexError:
+        except (IndexError, OverflowError, TypeError):  # the latter two from 2^31 on
             largest = max(max(row, default=0) for row in ids)
             raise ModelError(
                 f"tokenizer: id {largest} is not among its {self.size} pieces; use the tokenizer of the model"

@@ -146,6 +146,11 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert (folder / "here.png").read_text() == "kept"
 
 
+def test_a_sentence_can_be_longer_than_the_name_of_a_file(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert nmt(["attention", "я" * 140 + " ein", *QUICK]) == 0
+    assert "я" in capfd.readouterr().out
+
+
 def test_more_than_anybody_could_look_at_is_refused_at_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,9 @@ WRONG = [  # command line, exit code, what stderr begins with
     ("translate", 4, "nmt translate: error: runs: no finished run here; train a model with nmt train first"),
     ("translate -m none", 4, "nmt translate: error: -m none: no such folder; give a run folder"),
     ("eval -m none", 4, "nmt eval: error: -m none: no such folder"),
+    ("info one -m two", 2, "nmt info: error: -m two: one is named, too; leave one of them out"),
+    ("tokenizer train x -o y --set training.seed=1", 2, "nmt tokenizer train: error: --set training.seed=1: is"),
+    ("tokenizer train x -o y --set tokenizer.sampling=1", 2, "nmt tokenizer train: error: --set tokenizer.sampling=1"),
     ("info none", 4, "nmt info: error: -m none: no such folder"),
 ]  # fmt: skip
 

@@ -59,6 +59,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_run(Path("runs/elsewhere"), Config(data=gone, model=tiny.model, search=config.search))
         write_run(Path("runs/unfinished"), config)
         Path("runs/unfinished/MANIFEST.json").unlink()
+        write_run(Path("runs/changed"), config)
+        Path("runs/changed/config.yaml").write_text("x: 1\n")
         Path("runs/nothing").mkdir()
     return folder
 
@@ -202,6 +204,8 @@ REFUSALS = [
     ("near.de far.de --reference test.de -o no/page.html", 2, "no/page.html: there is no folder no; create it first"),
     ("near.de far.de --reference test.de -o far.de --force", 2, "far.de: input and output are the same file"),
     ("near.de far.de --reference test.de --tokenize moses", 2, "--tokenize moses: no such tokenizer"),
+    ("near.de far.de --reference test.de -b 3", 2, "-b, --device, --precision, --threads: no system is a model; leave"),
+    ("near.de runs/changed --reference test.de", 4, "runs/changed/config.yaml:1: x: is not an option"),
     ("near.de none.de --reference test.de", 3, "none.de: no such file or folder; name a run folder or a file"),
     ("near.de far.de --reference none.de", 3, "none.de: no such file"),
     ("near.de short.de --reference test.de", 3, "short.de: 2 lines, but 5 lines in test.de; give files with"),

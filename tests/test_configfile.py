@@ -76,6 +76,10 @@ WRONG = {  # text, what is said after the name of the file
     "nothing near": ("search: {xyzzy: 1}", ":1: search.xyzzy: is not an option; see configs/reference.yaml"),
     "wrong value": ("training:\n\n  seed: x\n", ":3: training.seed: 'x' should be a valid integer"),
     "wrong relation": ("search:\n  n_best: 9\n", ":2: search.n_best: 9 is more than beam_size 5"),
+    "two groups": (
+        "model: {type: rnn}\ntraining:\n  gradient_checkpointing: true\n",
+        ":3: training.gradient_checkpointing: for Transformers only; set it to false",
+    ),
     "duplicate": ("data: {}\nsearch: {}\ndata: {}\n", r':3: duplicate key "data" \(first on line 1\); keep one'),
     "duplicate inside": ("data:\n  train: a\n  train: b\n", r':3: duplicate key "train" \(first on line 2\)'),
     "tag": ("data: {train: !!python/object/apply:os.system [true]}", ":1: tags are not allowed"),

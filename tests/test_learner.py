@@ -213,6 +213,15 @@ def test_muon_in_fp16_is_refused() -> None:
         Learner(model, config, Compute(torch.device("cpu"), torch.float16))
 
 
+def test_fp16_waits_for_no_row() -> None:
+    """A process can have none of the first batch."""
+    model, config = build(TRANSFORMER, VOCAB, VOCAB, shared=True), TrainingConfig(optimizer="adamw")
+    one = Learner(model, config, Compute(torch.device("cpu"), torch.float16))
+    batch = collate(PAIRS)
+    empty = batch._replace(source=Padded(batch.source.ids[:0], batch.source.lengths[:0]), target=batch.target[:0])
+    assert not one.learn([empty], 1, 0.01).norm
+
+
 def test_a_step_uses_the_rate_it_is_given() -> None:
     one, before = learner(), everything(learner())
     one.learn(batches(1), 1, 0.0)

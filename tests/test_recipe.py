@@ -510,6 +510,14 @@ def test_a_config_and_a_start_from_another_model_are_as_they_say(tmp_path: Path)
     )
     assert tuned.returncode == 0, tuned.stderr
     assert "the recipe" not in tuned.stderr
+    recurrent = ("--set", "training.device=cpu", "--set", "training.recipe=none", "--max-steps", 1)
+    shape = [word for name in ("dim=16", "embedding=16") for word in ("--set", f"model.{name}")]
+    first = nmt("train", *files, "-o", tmp_path / "rnn", "--set", "model.type=rnn", *shape, *recurrent)
+    assert first.returncode == 0, first.stderr
+    words = ("-o", tmp_path / "less", "--from", tmp_path / "rnn", "--set", "model.dropout=0.4", *recurrent)
+    less = nmt("train", *files, *words)
+    assert less.returncode == 0, less.stderr
+    assert load_config(tmp_path / "less" / "config.yaml").model.dropout == 0.4
 
 
 @pytest.mark.slow

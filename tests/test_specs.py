@@ -118,3 +118,8 @@ def test_pipe_is_no_corpus(here):
 def test_malformed_hub_address_is_a_wrong_option(here):
     with pytest.raises(OptionError, match="hf:#train: not a data set's address; write hf:NAME"):
         names(["hf:#train"])
+
+
+def test_the_home_of_nobody_is_a_name_like_others(here):
+    (here / "~nobody.en").write_text("a\n")
+    assert resolve("~nobody.en").read_text() == "a\n"

@@ -107,7 +107,7 @@ def test_pieces_and_ids_are_inverse() -> None:
     assert tokenizer().ids(tokenizer().pieces(ids)) == ids
 
 
-@pytest.mark.parametrize("id_", [99_999, -1])
+@pytest.mark.parametrize("id_", [99_999, -1, 2**31, 10**30])
 def test_an_id_of_another_vocabulary_is_a_model_error(id_: int) -> None:
     with pytest.raises(ModelError, match=f"id {id_} is not among"):
         tokenizer().decode([[id_]])

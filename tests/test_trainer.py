@@ -195,6 +195,27 @@ def test_a_guess_made_better_survives(trainer: Make, monkeypatch: pytest.MonkeyP
     assert rates[1] == learning_rate(32, trained.parts.config.training.model_copy(update={"max_steps": 200}))
 
 
+def test_without_a_time_the_plan_is_the_first_one(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = trainer(COSINE)
+    trained.parts = trained.parts._replace(guessed=("max_steps", "warmup"))
+    trained.validator = Measured([1.0])
+    Slow(trained, {0: 1.0}, monkeypatch)
+    assert trained.train().endswith("of 100 steps")
+    again = trainer({**COSINE, "training.max_time": "null"})
+    again.parts = again.parts._replace(guessed=("max_steps", "warmup"))
+    again._restore()
+    assert (again.config.max_steps, again.ended()) == (100, "")
+
+
+def test_processes_that_do_not_write_know_what_is_saved(trainer: Make) -> None:
+    """Else a signal at that step would have them wait for the first to save it again, which it does not."""
+    trained = trainer()
+    trained.world = SimpleNamespace(rank=1, size=2)  # type: ignore[assignment]
+    trained._save()
+    trained.learner.tensors = lambda: pytest.fail("all processes would have to come here")  # type: ignore[method-assign]
+    trained._save()
+
+
 def test_a_plan_is_kept_where_steps_are_given_now(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as were planned, and more time for them."""
     trained = trainer(COSINE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
 import json
 import os
 import random
@@ -13,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -34,11 +37,16 @@ from trainings import (
 )
 
 import nmt
+from nmt import lock
 from nmt.cli import run as run_command
 from nmt.config import Config
+from nmt.configfile import load_config
+from nmt.corpus import ParallelCorpus
 from nmt.errors import ModelError, OptionError
 from nmt.training import card, checkpoint
 from nmt.training.average import mean
+from nmt.training.prepare import Request, prepare
+from nmt.training.progress import Progress
 from nmt.training.signals import Interrupted
 
 Changes = dict[str, Setting]
@@ -277,6 +285,38 @@ def test_a_corpus_that_has_changed_is_refused_by_name(tmp_path: Path) -> None:
     write_corpus(tmp_path, seed=2)
     with pytest.raises(OptionError, match=r"run: .*text.en has changed since the run began; choose another folder"):
         run_training(tmp_path / "run", tiny(corpus, {LIMIT: 3}))
+
+
+def test_the_same_text_under_another_name_is_the_same_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the hub a commit is part of the name, and not each of them changes the text."""
+    corpus, usual = write_corpus(tmp_path), ParallelCorpus.fingerprints
+    run_training(tmp_path / "run", tiny(corpus, {LIMIT: 2}))
+    monkeypatch.setattr(
+        ParallelCorpus, "fingerprints", lambda pairs: {f"{name}@main": digest for name, digest in usual(pairs).items()}
+    )
+    assert "resuming at step 2" in run_training(tmp_path / "run", tiny(corpus, {LIMIT: 3}))
+    write_corpus(tmp_path, seed=2)
+    with pytest.raises(OptionError, match="has changed since the run began"):
+        run_training(tmp_path / "run", tiny(corpus, {LIMIT: 4}))
+
+
+def test_a_file_system_without_locks_is_no_other_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lock.fcntl, "flock", fail)
+    with lock.locked(tmp_path / "run" / "lock", "another training is running", ""):
+        pass
+
+
+SHARES: Changes = {"training.fsdp": "true", "model.dim": 16, "model.heads": 2, "tokenizer.vocab_size": 290}
+
+
+def test_a_model_in_shares_is_not_timed_by_one_process(tmp_path: Path) -> None:
+    config = load_config(None, flags={"data.train": write_corpus(tmp_path), "training.recipe": "auto", **SHARES})
+    request = Request(config, tmp_path / "run", None, "", 0.0, io.StringIO())
+    with pytest.raises(OptionError, match="training.fsdp: a model in shares is not timed; give a config"):
+        prepare(request, Progress(None, io.StringIO()), SimpleNamespace(rank=0, size=2))
 
 
 def test_two_trainings_in_one_folder_are_one_too_many(finished: Path, corpus: list[str]) -> None:

@@ -96,6 +96,7 @@ def test_the_environment_names_a_model(
         (["--device", "tpu"], 2, "tpu is not one of auto, cpu, cuda, cuda:1, mps"),
         (["--encoding", "klingon"], 2, "--encoding klingon: unknown"),
         (["missing"], 3, "missing: no such file"),
+        (["я" * 140], 3, "яяя: file name too long; name a text file"),
         (["runs"], 3, "runs: is a directory"),
         (["-o", "input"], 2, "input: input and output are the same file"),
         (["-o", "link", "--force"], 2, "link: input and output are the same file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PICTURES, PAGES = (".png", ".svg"), (".html",)
 MOST_PANELS, MOST_ON_PAGE = 24, 200  # maps
-LONGEST_NAME = 255  # characters of a file's name
 COLUMNS = 100  # of a map where nothing says how wide the terminal is
 
 say = shared.speaker("attention")
@@ -109,7 +109,7 @@ def _lines(sentence: str | None) -> Sequence[Line]:
         return _read()
     if is_blank(sentence):
         raise DataError("SENTENCE: is blank; give one with words")
-    if len(sentence) < LONGEST_NAME and Path(sentence).is_file():
+    if os.path.isfile(sentence):  # unlike pathlib's it takes what is too long for a name
         say(f"note: {sentence} is a file, and is taken for a sentence; for its lines: nmt attention < {sentence}")
     return [Line("SENTENCE", clean(sentence))]
 

@@ -68,10 +68,9 @@ def backtranslate(
     drawing = {"sample": sample or None, "top_k": top_k, "temperature": temperature, "seed": seed}
     search = search_options(path, _flags(drawing, {"beam_size": beam_size, "length_penalty": length_penalty}))
 
-    from nmt.configfile import load_config
     from nmt.text import TextOptions
 
-    data = load_config(shared.run_of(path) / "config.yaml").data
+    data = shared.config_of(path).data
     back = common.way_back(round_trip, min_chrf, data)
     files = [_text(name, data, TextOptions(encoding, bad_utf8)) for name in texts]
     written = data.target_lang, data.source_lang

@@ -39,11 +39,11 @@ def bench(
 
     trained = shared.existing(model, "-m") if model is not None else None
     shipping = Path("nmt.yaml") if Path("nmt.yaml").exists() else shipped("configs", "phrasebook.yaml")
-    config = load_config(shared.run_of(trained) / "config.yaml" if trained else what or shipping)
+    config = shared.config_of(trained) if trained else load_config(what or shipping)
     say = print if format_ == "text" else shared.speaker("bench", quiet=True)
     found: list[Figures] = []
     with TemporaryDirectory() as cache:
-        subject = measuring.prepare(config, trained, Path(cache))
+        subject = measuring.prepare(config, trained, Path(cache), device)
         say(HEAD)
         for figures in measuring.measure(subject, device, threads, seconds):
             found.append(figures)

@@ -60,6 +60,8 @@ def compare(
     if len(systems) < 2:
         raise OptionError(f"{systems[0]}: one system, expected two or more; name another model or file of translations")
     models = {name: _data(Path(name)) for name in systems if Path(name).is_dir()}
+    if not models and (beam_size or threads or (device, precision) != ("auto", "auto")):
+        raise OptionError("-b, --device, --precision, --threads: no system is a model; leave them out")
     files = {name: _lines(name) for name in systems if name not in models}
     task = _task(source, reference or [], models)
     task = task._replace(target_lang=target_lang or task.target_lang)
@@ -80,9 +82,7 @@ def compare(
 
 def _data(path: Path) -> DataConfig:
     """Return where a model's corpora are; what is no model is refused before any model has worked."""
-    from nmt.configfile import load_config
-
-    config = load_config(shared.run_of(path) / "config.yaml")
+    config = shared.config_of(path)
     if not (path / shared.MANIFEST).is_file():
         raise ModelError(f"{path}: not a finished run, it has no {shared.MANIFEST}; name one of its checkpoints")
     return config.data

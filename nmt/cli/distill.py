@@ -124,8 +124,6 @@ def _options(
     teacher: Path, searching: Mapping[str, Any], drawing: Mapping[str, Any], best_of: int
 ) -> tuple[SearchConfig, DataConfig]:
     """Return how the teacher searches, in a beam that holds all it is to choose among, and what it was trained on."""
-    from nmt.configfile import load_config
-
     width = searching["beam_size"]
     given = next((name for name, value in searching.items() if value is not None), None)
     if drawing["sample"] and given:
@@ -138,4 +136,4 @@ def _options(
     flags = {**searching, "mbr": "none", "n_best": best_of, **drawing}
     if not drawing["sample"] and (width or best_of > usual):
         flags["beam_size"] = width or best_of
-    return search_options(teacher, flags), load_config(shared.run_of(teacher) / "config.yaml").data
+    return search_options(teacher, flags), shared.config_of(teacher).data

@@ -91,12 +91,9 @@ def train(
 
 def _width(run: Path) -> int:
     """Return how wide the embeddings of a run are; 256 where the folder is none."""
-    from nmt.configfile import load_config
-
-    file = run / "config.yaml"
-    if not file.exists():
+    if not (run / "config.yaml").exists():
         return 256
-    model = load_config(file).model
+    model = shared.config_of(run).model
     return model.embedding if model.type == "rnn" else model.dim
 
 

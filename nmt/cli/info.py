@@ -8,6 +8,7 @@ import typer
 
 from nmt.cli import options as shared
 from nmt.cli.options import find_model, speaker
+from nmt.errors import OptionError
 
 
 def info(
@@ -15,6 +16,8 @@ def info(
     option: shared.Model = None,
 ) -> None:
     """Say what a model is: languages, kind, size, tokenizer, training, and that its files are sound."""
+    if model is not None and option is not None:
+        raise OptionError(f"-m {option}: {model} is named, too; leave one of them out")
     path = find_model(option if model is None else model, speaker("info"))
     shared.load_torch()
     from nmt.inspect.model import describe

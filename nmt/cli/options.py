@@ -9,11 +9,14 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nmt.errors import ModelError, OptionError
+from nmt.errors import DataError, ModelError, OptionError
+
+if TYPE_CHECKING:
+    from nmt.config import Config
 
 RUNS, MANIFEST = Path("runs"), "MANIFEST.json"
 
@@ -94,6 +97,16 @@ def run_of(path: Path) -> Path:
     if (path / "state.json").is_file():
         return path.resolve().parent.parent
     raise ModelError(f"{path}: neither a run nor a checkpoint; give a folder that nmt train wrote")
+
+
+def config_of(path: Path) -> Config:
+    """Return the config of the run that a folder is, or belongs to."""
+    from nmt.configfile import load_config
+
+    try:
+        return load_config(run_of(path) / "config.yaml")
+    except (OptionError, DataError) as error:
+        raise ModelError(f"{error} (this is not as nmt train wrote it)") from error
 
 
 def load_torch(products: int = 32) -> None:

@@ -57,9 +57,7 @@ def way_back(model: str | None, least: float | None, there: DataConfig) -> Path 
     if model is None:
         return None
     path = shared.existing(model, "--round-trip")
-    from nmt.configfile import load_config
-
-    back = load_config(shared.run_of(path) / "config.yaml").data
+    back = shared.config_of(path).data
     if (back.source_lang, back.target_lang) != (there.target_lang, there.source_lang):
         way, other = (f"{one.source_lang} to {one.target_lang}" for one in (back, there))
         raise ModelError(f"--round-trip {model}: translates {way}, which is not the way back from {other}; give that")

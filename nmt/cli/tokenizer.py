@@ -45,6 +45,9 @@ def train(
 
     if output.exists() and not force:
         raise OptionError(f"{output}: exists; use --force")
+    for setting in settings or ():
+        if not setting.startswith("tokenizer.") or setting.startswith("tokenizer.sampling"):
+            raise OptionError(f"--set {setting}: is no option of learning a tokenizer; leave it out")
     config = load_config(None, settings or (), {"tokenizer.type": kind, "tokenizer.vocab_size": vocab_size}).tokenizer
     replace_file(output, vocabulary.train((line for block in _blocks(files) for line in block), config))
 

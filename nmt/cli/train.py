@@ -95,6 +95,8 @@ def train(
         flags["training.recipe"] = None if given else "auto"
     from nmt.configfile import load_config
 
+    if start_from is not None and start_from.is_dir() and config_path is None and not _has_family(preset, settings):
+        flags["model.type"] = shared.config_of(start_from).model.type  # else its options would be those of another
     config = load_config(config_path, settings or (), flags)
     if not config.data.train:
         from nmt.errors import OptionError
@@ -109,6 +111,10 @@ def train(
         config = with_model_of(config, start_from)
     command = shlex.join(["nmt", *sys.argv[1:]])
     train(Request(config, output or Path("runs") / run, start_from, command, STARTED, sys.stderr))
+
+
+def _has_family(preset: str | None, settings: list[str] | None) -> bool:
+    return preset is not None or any(setting.startswith(("model.type=", "model.preset=")) for setting in settings or ())
 
 
 def _choose(words: list[str], flags: dict[str, Any]) -> tuple[Path | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ import typer
 
 from nmt.cli import options as shared
 from nmt.cli import sharing
-from nmt.errors import DataError, ModelError, OptionError
+from nmt.errors import ModelError, OptionError
 from nmt.ranks import rank
 
 if TYPE_CHECKING:
@@ -148,14 +149,12 @@ def search_options(path: Path, flags: Mapping[str, object], rerank: str | None =
     """Return the search options of the model's run, changed by the flags that were given, once they go together."""
     from nmt.configfile import load_config
 
-    file = shared.run_of(path) / "config.yaml"
-    try:
-        load_config(file)
-    except (OptionError, DataError) as error:
-        raise ModelError(f"{error} (this is not as nmt train wrote it)") from error
+    shared.config_of(path)  # which is right before the flags change it
     if (flags.get("beam_size") or flags.get("sample")) and not flags.get("mbr"):  # whatever the config says
         flags = {**flags, "sample": bool(flags.get("sample")), "mbr": "none"}
-    search = load_config(file, flags={f"search.{key}": value for key, value in flags.items()}).search
+    search = load_config(
+        shared.run_of(path) / "config.yaml", flags={f"search.{key}": value for key, value in flags.items()}
+    ).search
     if flags.get("candidates") and search.mbr == "none":
         what = f"--candidates {flags['candidates']}: is how many translations --mbr chooses from"
         raise OptionError(f"{what}; add --mbr chrf, or give --n-best in its place")
@@ -196,7 +195,7 @@ def _checked(sources: Sequence[Path], say: Callable[[str], None]) -> Sequence[Pa
     for path in sources:
         if str(path) == "-":
             standard_input()
-        elif not path.exists() or path.is_file() or path.is_dir():  # looking into a pipe would empty it
+        elif not os.path.exists(path) or path.is_file() or path.is_dir():  # looking into a pipe would empty it
             with open_text(path):
                 pass
     if Path("-") in sources and sys.stdin.isatty():

@@ -77,11 +77,11 @@ class Subject(NamedTuple):
         return build(self.config.model, source.size, target.size, shared=self.tokenizers.shared)
 
 
-def prepare(config: Config, trained: Path | None, cache: Path) -> Subject:
+def prepare(config: Config, trained: Path | None, cache: Path, device: str = "auto") -> Subject:
     """Read the head of the corpus and learn a tokenizer from it, or take the one of a trained run."""
     whole = ParallelCorpus(config.data.train, config.data)
     if config.training.recipe == "auto" and not trained:  # what is trained is what it makes of the corpus
-        machine = recipe.Machine(torch.cuda.is_available(), has_bf16())
+        machine = recipe.Machine(compute(device).device.type != "cpu", has_bf16())
         config = recipe.apply(config, recipe.choose(config, profile(whole), machine))
     pairs = list(islice(whole, PAIRS))
     tokenizers = Tokenizers.load(run_folder(trained)) if trained else Tokenizers.train(pairs, config.tokenizer)

@@ -47,7 +47,7 @@ def training_words(path: Path, config: DataConfig, sources: Sequence[str]) -> Ba
     name = ", ".join(config.train)
     try:
         corpus = ParallelCorpus(config.train, config, is_cleaned=config.clean)
-        if corpus.fingerprints() != load_fingerprints(run_folder(path)):
+        if [*corpus.fingerprints().values()] != [*load_fingerprints(run_folder(path)).values()]:
             return Background(notes=[f"Frequencies of words: {name} has changed since the training."])
         wanted = {word for line in sources for word in words(line)}
         split = heldout.again(run_folder(path), corpus, config, load_config(run_folder(path)).training.seed)

@@ -18,7 +18,8 @@ from nmt.search.hypotheses import Candidates, Strategy
 
 def sampling(options: SearchConfig, numbers: Sequence[int], steps: int, device: torch.device) -> Strategy:
     """Return the strategy that draws one continuation per hypothesis, for sentences numbered `numbers`."""
-    uniforms = _uniforms(options, numbers, steps).to(device)  # (batch, steps, samples)
+    exact = torch.float32 if device.type == "mps" else torch.float64  # which that has not
+    uniforms = _uniforms(options, numbers, steps).to(device, exact)  # (batch, steps, samples)
 
     def draw(further: Tensor, sums: Tensor, rows: Tensor, place: Tensor) -> Candidates:
         tokens = _draw(further, uniforms[rows, place], options)  # (batch, samples)
@@ -45,7 +46,7 @@ def _draw(further: Tensor, uniforms: Tensor, options: SearchConfig) -> Tensor:
     if options.top_k or options.top_p < 1:  # else their order is of no consequence, and sorting takes longest
         values, tokens = further.topk(min(options.top_k or vocabulary, vocabulary))  # likeliest first
     probabilities = (values / options.temperature).softmax(-1)
-    cumulated = probabilities.cumsum(-1, dtype=torch.float64)
+    cumulated = probabilities.cumsum(-1, dtype=uniforms.dtype)
     mass = cumulated[:, :, -1:].contiguous()
     if options.top_p < 1:
         # arXiv 1904.09751 section 3.1: the smallest set of likeliest tokens whose mass reaches top_p

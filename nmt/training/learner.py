@@ -55,6 +55,7 @@ class Learner:
         self._optimizer = build_optimizer(self.model, config, self.workers)
         self.splits = 1  # parts of each worker's share of a batch; more where memory does not suffice
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
+        self._scaler.scale(torch.zeros((), device=compute.device))  # it is asked even where a batch has no row for it
         self._recorded: RecordedGradients | None = None
         if is_recorded(compute.device) and not (config.gradient_checkpointing or self._scaler.is_enabled()):
             self._recorded = RecordedGradients(self._differentiated, list(self.model.parameters()))

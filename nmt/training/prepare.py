@@ -88,6 +88,8 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
         progress.say(f"warning: dropped {corpus.counts.empty} pairs with a side that has no pieces")
     model = _built(config, tokenizers)
     if is_open and not recipe.is_scheduled(config):
+        if config.training.fsdp and world.size > 1:  # each process would hold all of it to be timed
+            raise OptionError("training.fsdp: a model in shares is not timed; give a config, with its steps and rates")
         while True:
             speed = pace.measure(model, corpus, config, on)
             speed = speed._replace(seconds_per_step=speed.seconds_per_step / world.size)  # nearly: each step is shared
@@ -183,9 +185,9 @@ def _is_known(run: Path, pairs: ParallelCorpus) -> bool:
     if not (run / checkpoint.CONFIG).exists():
         return False
     before, now = checkpoint.load_fingerprints(run), pairs.fingerprints()
-    for name in {**before, **now}:
-        if before.get(name) != now.get(name):
-            raise OptionError(f"{run}: {name} has changed since the run began; choose another folder with -o")
+    if [*before.values()] != [*now.values()]:  # names of the hub hold a commit, which may not be one of the text
+        name = next(name for name in {**before, **now} if before.get(name) != now.get(name))
+        raise OptionError(f"{run}: {name} has changed since the run began; choose another folder with -o")
     return True
 
 

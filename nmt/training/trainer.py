@@ -140,8 +140,7 @@ class Trainer:
         """
         if not self.config.average_last:
             return [self.best_step]
-        made = (step for step in checkpoint.steps(self.parts.run) if step <= self.step)  # later ones are damaged
-        known = [step for step in made if self._is_regular(step) or step == self.step]
+        known = [step for step in checkpoint.steps(self.parts.run) if self._is_regular(step) or step == self.step]
         return known[-self.config.average_last :]
 
     def _batches(self) -> Iterator[tuple[Batch, Position]]:
@@ -240,7 +239,7 @@ class Trainer:
     # ---- checkpoints ------------------------------------------------------------------------------------------
 
     def _is_regular(self, step: int) -> bool:
-        return step > 0 and (step % self.config.save_every == 0 or step % self.config.valid_every == 0)
+        return 0 < step <= self.step and (step % self.config.save_every == 0 or step % self.config.valid_every == 0)
 
     def _save(self) -> None:
         """Write a checkpoint of this moment and forget the oldest ones."""
@@ -248,11 +247,12 @@ class Trainer:
             return
         tensors = self.learner.tensors()  # of weights in shares all processes together
         if self.world.rank:
+            self._saved = (self.step, self.validated)  # as the first, which writes, or nobody comes to the next save
             return
         before, run = time.monotonic(), self.parts.run
         with self.interrupt.deferred():
             checkpoint.save_checkpoint(run, self.step, tensors, self._state())
-            passing = sum(not self._is_regular(step) for step in checkpoint.steps(run))
+            passing = sum(not self._is_regular(step) for step in checkpoint.steps(run) if step <= self.step)
             kept = max(self.config.keep, self.config.average_last) + passing
             checkpoint.prune(run, self.step, kept, self.record.best_step or None)
             self._saved = (self.step, self.validated)
@@ -286,7 +286,7 @@ class Trainer:
         self.record, self.best_step = Record(**state["record"]), state["best_step"]
         self.validated, self.skipped, self.earlier = state["validated"], state["skipped"], state["seconds"]
         self.validator.seconds, self._saved = state["validation_seconds"], (self.step, self.validated)
-        if state.get("planned") == self.config.max_steps:
+        if state.get("planned") == self.config.max_steps and self.config.max_time is not None:
             self.config = self.config.model_copy(update={name: state["adapted"][name] for name in self.parts.guessed})
         self.progress.begin(self.step)
         if state["threads"] != torch.get_num_threads():
