@@ -54,11 +54,9 @@ class Size(NamedTuple):
 
 
 EVERYTHING_ELSE = 2**63  # pairs
+FEW = Size(10_000, 128, 2, 4, 256, 0.3, "with fewer layers pairs are read more often in as much time (docs/quality.md)")
 TINY = Size(100_000, 128, 4, 4, 256, 0.3, "a small model learns most from few pairs (arXiv 2105.14462)")
-ON_CPU = (
-    TINY,
-    Size(EVERYTHING_ELSE, 256, 3, 4, 1024, 0.1, "wider ones take a CPU days"),  # by judgement
-)
+ON_CPU = FEW, TINY, Size(EVERYTHING_ELSE, 256, 3, 4, 1024, 0.1, "wider ones take a CPU days")  # which is by judgement
 ON_GPU = (
     TINY,
     Size(500_000, 256, 4, 4, 1024, 0.2, "narrow models for small corpora (arXiv 1905.11901)"),

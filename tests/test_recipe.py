@@ -43,6 +43,9 @@ def planned(config: Config, pace: Pace = PACE, machine: Machine = CPU) -> dict[s
 @pytest.mark.parametrize(
     ("machine", "pairs", "key", "below", "above"),
     [
+        (CPU, 10_000, "model.encoder_layers", 2, 4),
+        (CPU, 10_000, "model.decoder_layers", 2, 4),
+        (GPU, 10_000, "model.encoder_layers", 4, 4),
         (CPU, 100_000, "model.dim", 128, 256),
         (GPU, 100_000, "model.dim", 128, 256),
         (GPU, 500_000, "model.dim", 256, 512),
