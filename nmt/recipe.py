@@ -76,6 +76,7 @@ RARE = 0.9995  # of the characters, where there are thousands of them, as senten
 ENOUGH_STEPS = {"adam": 10_000, "adamw": 10_000, "muon": 3_000}
 LEAST_TOKENS = 1024
 TESTED = 5_000  # pairs from which some can be spared for a test, by judgement
+JUDGED = 2_500  # pairs of which enough are held out to tell which weights are best (docs/quality.md)
 TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another, by judgement
 AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth, by judgement
 PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs, both by judgement
@@ -262,6 +263,8 @@ def _training(config: Config, profile: CorpusProfile, machine: Machine) -> Itera
     yield Choice("data.recased", 0.0, "gains and costs nothing where all is written alike (docs/quality.md)")
     yield Choice("training.patience", 0, "the learning rate falls to its end, and the best weights are kept")
     yield Choice("search.beam_size", 5, "wider ones mostly gain next to nothing and take longer (nmt eval --beams)")
+    if not config.data.valid and profile.pairs < JUDGED:
+        yield Choice("training.average_last", 1, "the last weights: fewer than 50 pairs do not tell which are the best")
     if config.data.valid or profile.pairs >= TUNED:
         yield from _tuning(config)
 

@@ -43,6 +43,7 @@ def planned(config: Config, pace: Pace = PACE, machine: Machine = CPU) -> dict[s
 @pytest.mark.parametrize(
     ("machine", "pairs", "key", "below", "above"),
     [
+        (CPU, 2_500, "training.average_last", 1, None),
         (CPU, 10_000, "model.encoder_layers", 2, 4),
         (CPU, 10_000, "model.decoder_layers", 2, 4),
         (GPU, 10_000, "model.encoder_layers", 4, 4),
@@ -100,6 +101,7 @@ def test_validation_pairs_that_are_given_are_enough_to_tune_on() -> None:
     given = load_config(None, flags={"data.valid": ["valid.en", "valid.de"]})
     found = chosen(corpus(500), config=given)
     assert (found["training.tune_length_penalty"], found["training.tune_beam_size"]) == (True, True)
+    assert "training.average_last" not in found, "and to tell which weights are best"
 
 
 @pytest.mark.parametrize("option", ["length_penalty", "beam_size"])
