@@ -105,16 +105,8 @@ def _flags(drawing: Mapping[str, object], searching: Mapping[str, object]) -> di
         raise OptionError(f"--{one}: is for drawing, --{other} for searching; leave one of them out")
     if searched:
         return {"n_best": 1, "mbr": "none", **searched, "sample": False}
-    return {
-        "n_best": 1,
-        "mbr": "none",
-        "top_k": 0,
-        "top_p": 1.0,
-        "temperature": 1.0,
-        "seed": 1,
-        **drawn,
-        "sample": True,
-    }
+    usual = {"n_best": 1, "mbr": "none", "top_k": 0, "top_p": 1.0, "temperature": 1.0, "seed": 1}
+    return {**usual, **drawn, "sample": True}
 
 
 def _text(name: str, data: DataConfig, options: TextOptions) -> TextFile:

@@ -42,19 +42,11 @@ LIMITS = ("max_steps", "max_epochs", "max_time", "patience")
 # What may differ from the config found in a run folder without making it another run.
 FREE = {
     "training": (
-        *LIMITS,
-        *TUNES,
-        "device",
-        "threads",
-        "log_every",
-        "keep",
-        "samples",
-        "fsdp",
-        "gradient_checkpointing",
+        *LIMITS, *TUNES, "device", "threads", "log_every", "keep", "samples", "fsdp", "gradient_checkpointing",
     ),
     "data": ("test",),
     "search": None,
-}
+}  # fmt: skip
 
 
 def train(request: Request) -> None:
@@ -105,6 +97,8 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt, world: Wo
     trainer = Trainer(parts, progress, interrupt)
     reason = trainer.train()
     best = f"best {config.training.metric} at step {trainer.best_step}" if trainer.step else "no step was made"
+    if config.training.average_last:
+        best += f"; what is taken are the last weights, of step {', '.join(map(str, trainer.averaged_steps()))}"
     progress.say(f"training ended: {reason}; {best}")
     return trainer
 
