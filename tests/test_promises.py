@@ -498,7 +498,7 @@ def test_what_is_kept_and_averaged(world: World) -> None:
 
     saving = ("--set", "training.save_every=1", "--max-steps", "6", "--set", "training.valid_every=6", *CHEAP)
     run = changed(world, "--set", "training.average_last=3", "--set", "training.keep=2", *saving)
-    assert "what is taken are the last weights, of step 4, 5, 6" in (world.folder / run / "train.log").read_text()
+    assert "taken is the mean of the weights of step 4, 5, 6" in (world.folder / run / "train.log").read_text()
     last = [f"checkpoints/step-{step:08d}" for step in (4, 5, 6)]
     assert sorted(path.name for path in (world.folder / run / "checkpoints").iterdir()) == [name[12:] for name in last]
     averages = [tensors(f"{name}/average.safetensors") for name in last]

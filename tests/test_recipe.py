@@ -17,6 +17,7 @@ from trainings import run_training, write_corpus
 from nmt.config import Config
 from nmt.configfile import load_config
 from nmt.corpus_profile import CorpusProfile, profile
+from nmt.inspect import bench
 from nmt.recall import BEST, recall
 from nmt.recipe import EVERYTHING_ELSE, Machine, Pace, apply, choose, hurry, is_scheduled, schedule
 
@@ -453,6 +454,15 @@ SMALL = [
                     "search.max_length_offset=2", "search.beam_size=2")
     for word in ("--set", setting)
 ]  # fmt: skip
+
+
+def test_a_measurement_has_the_recipe_of_the_device_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    config = load_config(None, flags={"data.train": write_corpus(tmp_path), "training.recipe": "auto"})
+    found = bench.prepare(config, None, tmp_path, "cpu").config
+    assert (found.training.optimizer, found.model.embeddings) == ("muon", ("lsa",)), "as on a CPU"
 
 
 @pytest.mark.slow

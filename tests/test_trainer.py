@@ -129,6 +129,7 @@ def test_training_ends_at_the_first_limit(changes: dict[str, Setting], reason: s
     assert trained.step == 5 or "steps" not in reason
 
 
+GUESSED = ("max_steps", "warmup")
 COSINE: dict[str, Setting] = {
     "training.schedule": "cosine", "training.max_steps": 100, "training.max_time": 60, "training.log_every": 2,
     "training.valid_every": 20, "training.learning_rate": 1e-3, "training.warmup": 5,
@@ -152,7 +153,7 @@ def test_a_guessed_number_of_steps_follows_the_time(
 ) -> None:
     """A learning rate that has not fallen when time is over costs more than the steps that were not made."""
     trained = trainer(COSINE)
-    trained.parts = trained.parts._replace(guessed=("max_steps", "warmup"))
+    trained.parts = trained.parts._replace(guessed=GUESSED)
     trained.validator = Measured([1.0])
     slow = Slow(trained, seconds, monkeypatch)
     reason = trained.train()
@@ -177,7 +178,7 @@ def test_a_given_number_of_steps_stays(trainer: Make, monkeypatch: pytest.Monkey
 def test_a_guess_made_better_survives(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is started again goes on at its learning rate; one given more time has a new plan."""
     trained = trainer(COSINE)
-    trained.parts = trained.parts._replace(guessed=("max_steps", "warmup"))
+    trained.parts = trained.parts._replace(guessed=GUESSED)
     trained.validator = Measured([1.0])
     Slow(trained, {0: 1.0}, monkeypatch)
     monkeypatch.setattr(trained.interrupt, "taken", lambda: signal.SIGTERM if trained.step == 31 else 0)
@@ -186,25 +187,13 @@ def test_a_guess_made_better_survives(trainer: Make, monkeypatch: pytest.MonkeyP
     rates = list[float]()
     for steps in (100, 200):
         again = trainer({**COSINE, "training.max_steps": steps})
-        again.parts = again.parts._replace(guessed=("max_steps", "warmup"))
+        again.parts = again.parts._replace(guessed=GUESSED)
         slow = Slow(again, {0: 1.0}, monkeypatch)
         again._restore()
         again._step([next(again._batches())])
         rates.append(slow.rates[-1])
     assert rates[0] == learning_rate(32, trained.config) < learning_rate(32, trained.parts.config.training)
     assert rates[1] == learning_rate(32, trained.parts.config.training.model_copy(update={"max_steps": 200}))
-
-
-def test_without_a_time_the_plan_is_the_first_one(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = trainer(COSINE)
-    trained.parts = trained.parts._replace(guessed=("max_steps", "warmup"))
-    trained.validator = Measured([1.0])
-    Slow(trained, {0: 1.0}, monkeypatch)
-    assert trained.train().endswith("of 100 steps")
-    again = trainer({**COSINE, "training.max_time": "null"})
-    again.parts = again.parts._replace(guessed=("max_steps", "warmup"))
-    again._restore()
-    assert (again.config.max_steps, again.ended()) == (100, "")
 
 
 def test_processes_that_do_not_write_know_what_is_saved(trainer: Make) -> None:
@@ -216,14 +205,18 @@ def test_processes_that_do_not_write_know_what_is_saved(trainer: Make) -> None:
     trained._save()
 
 
-def test_a_plan_is_kept_where_steps_are_given_now(trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as were planned, and more time for them."""
+@pytest.mark.parametrize(("limit", "guessed"), [(600, ()), ("null", GUESSED)], ids=["steps are given", "no time is"])
+def test_a_plan_is_kept_that_no_clock_may_change(
+    limit: Setting, guessed: tuple[str, ...], trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many steps as were planned, where their number is given now, or no time any more."""
     trained = trainer(COSINE)
-    trained.parts = trained.parts._replace(guessed=("max_steps", "warmup"))
+    trained.parts = trained.parts._replace(guessed=GUESSED)
     trained.validator = Measured([1.0])
     Slow(trained, {0: 1.0}, monkeypatch)
     assert trained.train().endswith("of 100 steps")
-    again = trainer({**COSINE, "training.max_time": 600})
+    again = trainer({**COSINE, "training.max_time": limit})
+    again.parts = again.parts._replace(guessed=guessed)
     again._restore()
     assert (again.config.max_steps, again.ended()) == (100, "")
 

@@ -98,7 +98,7 @@ def _train(request: Request, progress: Progress, interrupt: Interrupt, world: Wo
     reason = trainer.train()
     best = f"best {config.training.metric} at step {trainer.best_step}" if trainer.step else "no step was made"
     if config.training.average_last:
-        best += f"; what is taken are the last weights, of step {', '.join(map(str, trainer.averaged_steps()))}"
+        best += f"; taken is the mean of the weights of step {', '.join(map(str, trainer.averaged_steps()))}"
     progress.say(f"training ended: {reason}; {best}")
     return trainer
 
