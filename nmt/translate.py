@@ -294,7 +294,7 @@ def _reverse(path: Path, data: DataConfig, run_on: Compute) -> Reverse:
     loaded = load_model(path, run_on.device)
     spoken = loaded.config.data
     if (spoken.source_lang, spoken.target_lang) != (data.target_lang, data.source_lang):
-        way, other = f"{spoken.source_lang} to {spoken.target_lang}", f"{data.target_lang} to {data.source_lang}"
-        raise ModelError(f"{path}: translates {way}, to re-rank {other} is needed; give a model of that direction")
+        what = f"translates {spoken.direction}, to re-rank {data.target_lang} to {data.source_lang} is needed"
+        raise ModelError(f"{path}: {what}; give a model of that direction")
     config, tokenizers, model, _ = _member(loaded, run_on, None)
     return Reverse(tokenizers, model, config.model.max_length - 1, run_on.device)

@@ -167,7 +167,7 @@ WRONG = [
     (
         ["-o", "x", "--round-trip", "models/two", "--min-chrf", "1"],
         4,
-        "--round-trip models/two: translates en to de, which is not the way back from en to de; give that",
+        "--round-trip models/two: translates en to de, which is not the way back from en to de; give a",
     ),
 ]
 

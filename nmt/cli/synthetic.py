@@ -59,8 +59,8 @@ def way_back(model: str | None, least: float | None, there: DataConfig) -> Path 
     path = shared.existing(model, "--round-trip")
     back = shared.config_of(path).data
     if (back.source_lang, back.target_lang) != (there.target_lang, there.source_lang):
-        way, other = (f"{one.source_lang} to {one.target_lang}" for one in (back, there))
-        raise ModelError(f"--round-trip {model}: translates {way}, which is not the way back from {other}; give that")
+        what = f"translates {back.direction}, which is not the way back from {there.direction}"
+        raise ModelError(f"--round-trip {model}: {what}; give a model of that direction")
     return path
 
 
