@@ -1185,8 +1185,8 @@ def test_back_translations_are_drawn(world: World) -> None:
 def way_back(world: World) -> str:
     """Return a model that knows next to nothing of the other direction."""
     turned = ("train.fr", "train.en", "--set", "data.valid=[valid.fr, valid.en]")
-    world.train("turned", *turned, "--max-steps", "1", "--max-epochs", "1").ok()
-    return "turned"
+    world.train("way-back", *turned, "--max-steps", "1", "--max-epochs", "1").ok()
+    return "way-back"
 
 
 @keeps("backtranslate --max-length", "backtranslate --max-ratio", "backtranslate --min-score")

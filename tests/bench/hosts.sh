@@ -70,10 +70,19 @@ start() { # number of hosts, run, further options
     done
 }
 
+together() { # run: waits for its hosts; where one fails, says which, and what all of them said but for steps
+    local failed=0 ended=0
+    for host in "${!hosts[@]}"; do
+        wait "${hosts[host]}" && ended=0 || ended=$?
+        [ "$ended" = 0 ] || { echo "$1: host $((host + 1)) ended with $ended"; failed=1; }
+    done
+    [ "$failed" = 0 ] || { grep -hv "^step \|hostname of the client" "$1".host*.log | cut -c 1-300; exit 1; }
+}
+
 "$PYTHON" -m nmt train digits.yaml -o alone 2> alone.log || { cat alone.log; exit 1; }
 for count in 2 3; do
     start "$count" "run$count"
-    for host in "${hosts[@]}"; do wait "$host" || { cat run"$count".host*.log; exit 1; }; done
+    together "run$count"
     "$PYTHON" - alone "run$count" <<'PYTHON'
 import json, sys
 
@@ -114,5 +123,5 @@ for host in "${hosts[@]}"; do
     fi
 done
 start 2 cut --max-steps 60
-for host in "${hosts[@]}"; do wait "$host" || { cat cut.host*.log; exit 1; }; done
+together cut
 grep -h "^resuming" cut.host1.log
