@@ -31,7 +31,7 @@ from nmt.vocabulary import automatic_size
 TEACHERS, STUDENT = 0.2, 0.5  # of the time, each teacher and, at least, the student, who has what translating leaves
 CLOCK = "seconds"  # file with what the teachers have taken
 REAL = 2  # times as often as what a model wrote is a pair of the corpus read (docs/quality.md)
-MORE_DROPOUT, MOST_DROPOUT = 0.1, 0.3  # for the student, which reads all of it more often than a teacher
+MORE_DROPOUT, MUCH_DROPOUT = 0.1, 0.2  # for the student, up to so much: more did no good (docs/quality.md)
 BEAM = 5
 STEPS = 5
 NMT = sys.executable, "-m", "nmt"
@@ -165,7 +165,8 @@ class Plan(NamedTuple):
         if "tokenizer.vocab_size" in shape and all(each.size == size for each in Tokenizers.load(self.teachers[0])):
             shape["tokenizer.vocab_size"] = size  # else the text decides, as it did for the teacher
         if "model.dropout" in shape:
-            shape["model.dropout"] = min(round(shape["model.dropout"] + MORE_DROPOUT, 2), MOST_DROPOUT)
+            own = shape["model.dropout"]
+            shape["model.dropout"] = min(round(own + MORE_DROPOUT, 2), max(own, MUCH_DROPOUT))
         return shape
 
     def _training(
