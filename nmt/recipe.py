@@ -81,7 +81,7 @@ TUNED = 10_000  # pairs of which enough are held out to tell one length penalty 
 AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth, by judgement
 PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs, both by judgement
 AGREEMENT = 5.0  # weight of R-Drop, arXiv 2106.14448 section 3.2
-AGREED = 3  # times as many until readings agree: with those it pays, with fewer it did not (docs/quality.md)
+AGREED, PAYING = 3, 1.5  # times as many until readings agree, and from which on R-Drop pays (docs/quality.md)
 FEWEST, MOST = 5, 200  # epochs, by judgement
 # At most, for fewer passes over the root of the pairs: what is read so seldom is not known by heart, and dropout slows
 # learning down (docs/quality.md).
@@ -110,7 +110,7 @@ def schedule(config: Config, machine: Machine, pace: Pace) -> list[Choice]:
     training, given = config.training, given_options(config)
     budget, enough, affordable = _budget(config, machine), _enough(pace), _affordable(config, machine, pace)
     wanted = training.max_steps / pace.steps_per_epoch if "training.max_steps" in given else training.max_epochs or inf
-    agrees = pace.pairs < AGREEING and min(affordable / 2, wanted) >= AGREED * enough
+    agrees = pace.pairs < AGREEING and min(affordable / 2, wanted) >= PAYING * enough
     alpha = training.rdrop if "training.rdrop" in given else AGREEMENT * agrees
     passes = float(training.max_epochs or (AGREED * enough if alpha else enough))
     affordable /= 1 + (alpha > 0)
@@ -293,7 +293,7 @@ def _dropout(passes: float, pairs: int, machine: Machine) -> float:
 def _agreement(agrees: bool, pairs: int) -> str:
     if agrees:
         return "two readings of a batch have to agree (arXiv 2106.14448, docs/quality.md)"
-    return "too many pairs to read each twice" if pairs >= AGREEING else "it takes three times the passes: too many"
+    return "too many pairs to read each twice" if pairs >= AGREEING else "it takes more passes than there is time for"
 
 
 def _clock(seconds: float) -> str:
