@@ -31,7 +31,7 @@ from nmt.vocabulary import automatic_size
 TEACHERS, STUDENT = 0.2, 0.5  # of the time, each teacher and, at least, the student, who has what translating leaves
 CLOCK = "seconds"  # file with what the teachers have taken
 REAL = 2  # times as often as what a model wrote is a pair of the corpus read (docs/quality.md)
-MORE_DROPOUT, MUCH_DROPOUT = 0.1, 0.2  # for the student, up to so much: more did no good (docs/quality.md)
+MORE_DROPOUT, MUCH_DROPOUT = 0.1, 0.2  # for the student, up to so much (docs/quality.md)
 BEAM = 5
 STEPS = 5
 NMT = sys.executable, "-m", "nmt"
