@@ -81,7 +81,7 @@ TUNED = 10_000  # pairs of which enough are held out to tell one length penalty 
 AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth, by judgement
 PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs, both by judgement
 AGREEMENT = 5.0  # weight of R-Drop, arXiv 2106.14448 section 3.2
-AGREED, PAYING = 3, 1.5  # times as many until readings agree, and from which on R-Drop pays (docs/quality.md)
+AGREED, PAYING = 3, 1.5  # times as many until readings agree, and from which on R-Drop is taken (docs/quality.md)
 FEWEST, MOST = 5, 200  # epochs, by judgement
 # At most, for fewer passes over the root of the pairs: what is read so seldom is not known by heart, and dropout slows
 # learning down (docs/quality.md).
