@@ -206,7 +206,7 @@ class TrainingConfig(Section):
     save_every: PositiveInt = Field(500, description="steps between checkpoints")
     keep: PositiveInt = Field(3, description="last checkpoints kept, beside the best")
     log_every: PositiveInt = Field(50, description="steps between log lines")
-    seed: int = Field(1, ge=0, description="of weights, batch order, dropout and subword sampling")
+    seed: int = Field(1, ge=0, lt=10**18, description="of weights, batch order, dropout and subword sampling")
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
@@ -240,7 +240,7 @@ class SearchConfig(Section):
     top_k: int = Field(0, ge=0, description="draw from the k likeliest tokens; 0: all")
     top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens of this total mass, 1904.09751")
     temperature: float = Field(1.0, gt=0, description="divides the logits before drawing")
-    seed: int = Field(1, ge=0, description="of drawing")
+    seed: int = Field(1, ge=0, lt=10**18, description="of drawing")
     mbr: Literal["none", "chrf", "bleu"] = Field(
         "none", description="choose among drawn candidates the one most like the others by this score, 2108.04718"
     )

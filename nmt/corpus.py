@@ -19,11 +19,13 @@ from nmt import cleaning
 from nmt.cleaning import Cleaner, Usual
 from nmt.config import DataConfig
 from nmt.errors import DataError, OptionError
-from nmt.formats import Languages
+from nmt.formats import Languages, TsvFile
 from nmt.specs import languages, parts, resolve
 from nmt.text import AS_UTF8, Place, TextOptions, Warnings, is_blank, open_text, read_blocks
 
 __all__ = ["Dropped", "Languages", "Pair", "ParallelCorpus", "Statistics", "languages", "read_lines", "resolve"]
+
+BYTES, EMPTY = "invalid UTF-8", "empty side"  # pairs that are no pairs, however they are cleaned
 
 
 class Pair(NamedTuple):
@@ -76,7 +78,10 @@ class Statistics:
         if self.kept == 0:
             reasons = "; ".join(f"{reason}: {dropped.pairs}" for reason, dropped in self.dropped.items())
             counts = f"{self.read} read, {self.read - self.kept} dropped{reasons and f' ({reasons})'}"
-            raise DataError(f"{where}: no usable pairs: {counts}; give a corpus with text on both sides")
+            advice = "give a corpus with text on both sides"
+            if set(self.dropped) - {BYTES, EMPTY}:
+                advice = "give a corpus of translations, or keep these with --set data.clean=false"
+            raise DataError(f"{where}: no usable pairs: {counts}; {advice}")
 
 
 class ParallelCorpus:
@@ -136,9 +141,9 @@ class ParallelCorpus:
                 usable.append(0)
                 place = Place(part.name, line)
                 if source is None or target is None:
-                    statistics.drop("invalid UTF-8", place)
+                    statistics.drop(BYTES, place)
                 elif is_blank(source) or is_blank(target):
-                    statistics.drop("empty side", place)
+                    statistics.drop(EMPTY, place)
                 elif cleaner and (fault := cleaner.reason(source, target)):
                     statistics.drop(fault, place)
                 else:
@@ -175,7 +180,9 @@ class ParallelCorpus:
         how = (self.languages, self._config.columns, self._config.encoding, self._config.bad_utf8)
         what = [digest for _, digest in self._digests]
         cleaned = [cleaning.identity()] if self._is_cleaned else []
-        return hashlib.sha256(json.dumps([how, what, *cleaned]).encode()).hexdigest()
+        # A file whose name says that the target comes first holds other pairs than under another name.
+        turned = [isinstance(part, TsvFile) and part.is_reversed for part in self._parts]
+        return hashlib.sha256(json.dumps([how, what, *cleaned, *([turned] * any(turned))]).encode()).hexdigest()
 
     @cached_property
     def _usual(self) -> Usual:

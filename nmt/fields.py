@@ -14,7 +14,7 @@ def _seconds(value: object) -> object:
     """Read a duration such as `90`, `90s`, `45m`, `6h` or `2d` as seconds."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([smhd]?)", value.strip(), re.ASCII)
+    match = re.fullmatch(r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([smhd]?)", value.strip(), re.ASCII)
     if not match:
         raise ValueError("should be seconds, or a time such as 90s, 45m, 6h or 2d")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

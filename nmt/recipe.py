@@ -79,7 +79,7 @@ TESTED = 5_000  # pairs from which some can be spared for a test, by judgement
 JUDGED = 2_500  # pairs of which enough are held out to tell which weights are best (docs/quality.md)
 TUNED = 10_000  # pairs of which enough are held out to tell one length penalty from another, by judgement
 AGREEING = 100_000  # pairs; with more, reading each batch twice takes longer than it is worth, by judgement
-PASSES = 90.0, 29_000  # epochs that so many pairs take; of other corpora as the root of the pairs, both by judgement
+PASSES = 90.0, 29_000  # epochs that so many pairs take; of others as one over the root of the pairs, both by judgement
 AGREEMENT = 5.0  # weight of R-Drop, arXiv 2106.14448 section 3.2
 AGREED, PAYING = 3, 1.5  # times as many until readings agree, and from which on R-Drop is taken (docs/quality.md)
 FEWEST, MOST = 5, 200  # epochs, by judgement
@@ -92,7 +92,7 @@ BUDGET_CPU, BUDGET_GPU = 3 * 3600.0, 6 * 3600.0  # seconds, where no time is giv
 MOST_VALIDATIONS, BETWEEN, APART = 10, 120.0, 200  # and seconds of the time, and steps, that each stands for at least
 WARMUP = 0.1, 2000  # of the steps, and steps at most, by judgement
 TRAINED = 0.9  # of the time; the rest goes to validations and to the end
-HOPED = 1.5  # times the steps that fit at the pace timed are planned: a plan is shortened on the way, never longer
+HOPED = 1.5  # times the steps that fit at the pace timed are planned: at most, for it is shortened on the way
 
 
 def choose(config: Config, profile: CorpusProfile, machine: Machine) -> list[Choice]:
@@ -100,7 +100,7 @@ def choose(config: Config, profile: CorpusProfile, machine: Machine) -> list[Cho
     given = given_options(config)
     if "data.clean" not in given or config.data.clean:
         profile = replace(profile, pairs=round(profile.pairs * (1 - profile.dropped)))  # all that is learnt from
-    choices = [*_data(config, profile), *_tokenizer(profile), *_model(config, profile, machine)]
+    choices = [*_data(config, profile), *_tokenizer(config, profile), *_model(config, profile, machine)]
     choices += _training(config, profile, machine)
     return [choice for choice in choices if choice.key not in given]
 
@@ -206,20 +206,19 @@ def given_options(config: Config) -> set[str]:
 
 
 def _data(config: Config, profile: CorpusProfile) -> Iterator[Choice]:
-    yield Choice("data.clean", True, f"drops {100 * profile.dropped:.2g} % of the pairs: no translations, or repeated")
+    yield Choice("data.clean", True, f"drops {100 * profile.dropped:.3g} % of the pairs: no translations, or repeated")
     if not config.data.test and profile.pairs >= TESTED:
         yield Choice("data.hold_out_test", True, "no test corpus is given")
 
 
-def _tokenizer(profile: CorpusProfile) -> Iterator[Choice]:
+def _tokenizer(config: Config, profile: CorpusProfile) -> Iterator[Choice]:
     source, target = profile.source, profile.target
-    size, rule = automatic_size(profile.pairs), "4,000 times the cube root of pairs / 10,000"
-    yield Choice("tokenizer.vocab_size", "auto", f"about {size:,}: {rule} ({profile.pairs:,} pairs)")
+    if config.tokenizer.type in ("unigram", "bpe"):
+        size, rule = automatic_size(profile.pairs), "4,000 times the cube root of pairs / 10,000"
+        yield Choice("tokenizer.vocab_size", "auto", f"about {size:,}: {rule} ({profile.pairs:,} pairs)")
     together = source.script == target.script or not (source.script and target.script)
-    why = "names and numbers are the same on both sides"
-    if not together:
-        why = f"{source.script} and {target.script} share no letters"
-    yield Choice("tokenizer.shared", together, why)
+    apart = f"{source.script} and {target.script} share no letters"
+    yield Choice("tokenizer.shared", together, "names and numbers are the same on both sides" if together else apart)
     yield Choice("tokenizer.type", "unigram", "no worse than BPE on few pairs (docs/quality.md)")
     yield Choice("tokenizer.sampling", 0.0, "drawn segmentations cost more than they gave (docs/quality.md)")
     if not (source.has_spaces and target.has_spaces):
@@ -293,8 +292,9 @@ def _dropout(passes: float, pairs: int, machine: Machine) -> float:
 def _agreement(agrees: bool, pairs: int) -> str:
     if agrees:
         return "two readings of a batch have to agree (arXiv 2106.14448, docs/quality.md)"
-    return "too many pairs to read each twice" if pairs >= AGREEING else "it takes more passes than there is time for"
+    return "too many pairs to read each twice" if pairs >= AGREEING else "it takes more passes than are made"
 
 
 def _clock(seconds: float) -> str:
-    return f"{seconds / 3600:.1f}h" if seconds >= 3600 else f"{max(1, round(seconds / 60))}m"
+    minutes = f"{seconds / 60:.0f}m" if seconds >= 60 else f"{max(1, seconds):.0f}s"
+    return f"{seconds / 3600:.1f}h" if seconds >= 3600 else minutes

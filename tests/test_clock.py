@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nmt.training.clock import Clock
+from nmt.training.clock import LONG, SPAN, Clock
 from nmt.training.learner import Outcome
 
 
@@ -39,13 +39,29 @@ def test_a_step_that_changed_nothing_counts_in_time_alone() -> None:
 
 
 def test_the_pace_is_that_of_most_spans(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 1.0, 1.0, 901.0, 901.0, 903.0, 903.0, 904.0, 904.0])
-    monkeypatch.setattr("nmt.training.clock.time", SimpleNamespace(monotonic=lambda: next(now)))
+    now = 0.0
+    monkeypatch.setattr("nmt.training.clock.time", SimpleNamespace(monotonic=lambda: now))
     clock = Clock()
-    for pace in (1.0, 450.5, 2.0, 1.5):
-        clock.add(outcome(1.0))
-        clock.read()
+    assert clock.pace == 0
+    for seconds, pace in ((0.25, 0.25), (90, 45.125), (0.5, 0.5), (0.25, 0.375)):
+        for _ in range(1 if seconds > LONG else SPAN):
+            now += seconds
+            clock.add(outcome(1.0))
+            clock.read()
         assert clock.pace == pace
+
+
+def test_a_pause_is_in_no_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("nmt.training.clock.time", SimpleNamespace(monotonic=lambda: now))
+    clock = Clock()
+    for step in range(2 * SPAN):
+        now += 0.25
+        clock.add(outcome(1.0))
+        if step == 3:
+            now += 600
+            clock.pause(600)
+    assert clock.pace == 0.25
 
 
 def test_pauses_are_left_out() -> None:

@@ -48,7 +48,10 @@ def test_configs_come_back_as_they_were() -> None:
 
 # ---- values -----------------------------------------------------------------------------------------------------
 
-SECONDS = {"90": 90, "90s": 90, "1.5m": 90, "45m": 2700, "6h": 21600, "2d": 172800, " 10 m": 600, ".5h": 1800}
+SECONDS = {
+    "90": 90, "90s": 90, "1.5m": 90, "45m": 2700, "6h": 21600, "2d": 172800, " 10 m": 600, ".5h": 1800,
+    "1.0e-05": 1e-5, "8.64e+30": 8.64e30,  # as numbers are written into config.yaml
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "seconds"), SECONDS.items())
@@ -62,6 +65,7 @@ REFUSED = {  # section, options, what is said
     "no time": ("training", {"max_time": "0s"}, "training.max_time: 0.0 should be greater than 0"),
     "below": ("training", {"max_steps": "0"}, "training.max_steps: '0' should be greater than 0; see configs"),
     "nan": ("training", {"learning_rate": "nan"}, "training.learning_rate: 'nan' should be a finite number"),
+    "seed": ("training", {"seed": 10**18}, "training.seed: 10{18} should be less than 10{18}"),
     "no number": ("training", {"seed": "x"}, "training.seed: 'x' should be a valid integer; see configs"),
     "choice": ("training", {"metric": "ter"}, "training.metric: 'ter' should be 'bleu', 'chrf' or 'loss'"),
     "either": ("tokenizer", {"vocab_size": "x"}, r"[a-z_.]+: 'x' should be a valid integer or should be 'auto'"),

@@ -281,6 +281,27 @@ def test_fingerprint_changes_with_text_and_reading_only(here):
     assert len({first, *others}) == 4
 
 
+def test_fingerprint_is_another_where_the_name_turns_the_pairs(here):
+    """Else what was encoded under a name that hid the order is taken for them."""
+    for name in ("a.tsv", "b.tsv", "a.de-en.tsv"):
+        (here / name).write_text("ein\tone\n")
+    found = [corpus(name, source_lang="en", target_lang="de") for name in ("a.tsv", "b.tsv", "a.de-en.tsv")]
+    assert [list(each) for each in found] == [[("ein", "one")], [("ein", "one")], [("one", "ein")]]
+    first, other, turned = [each.fingerprint() for each in found]
+    assert first == other != turned
+
+
+def test_what_cleaning_left_nothing_of_can_be_kept(here):
+    copied = "copied from here to there"
+    for text, advice in (
+        (f"{copied}\t{copied}\n", "keep these with --set data.clean=false"), ("\tx\n", "with text on both sides")
+    ):  # fmt: skip
+        (here / "a.tsv").write_text(text)
+        config = DataConfig(source_lang="en", target_lang="de")
+        with pytest.raises(DataError, match=rf"a.tsv: no usable pairs: 1 read, 1 dropped \(.*; give .*{advice}$"):
+            list(ParallelCorpus(["a.tsv"], config, is_cleaned=True))
+
+
 def test_lines_of_a_file_are_all_there():
     assert read_lines(write("x.en.gz", b"a\n\n\xffb\xc2\x85c")) == ["a", "", "\ufffdb\x85c"]
     with pytest.raises(DataError, match="absent: no such file"):

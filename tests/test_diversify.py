@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from nmt import diversify
 from nmt.configfile import load_config
 from nmt.diversify import Plan, Step, Texts, write_texts
 from nmt.errors import DataError, NmtError, OptionError
+from nmt.lock import locked
 from nmt.partial import Partial
 from nmt.training.signals import Interrupted
 
@@ -350,6 +352,27 @@ def test_of_several_processes_it_is_none(tmp_path: Path) -> None:
         [sys.executable, "-m", "nmt", "diversify", "a.en", "a.de"], cwd=tmp_path, env=several, capture_output=True
     )
     assert (done.returncode, b"run those that it names by torchrun" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["run", "file/run"])
+def test_a_file_in_the_way_is_told(name: str, tmp_path: Path) -> None:
+    write_corpus(tmp_path, 20)
+    for file in ("run.parts", "file"):
+        (tmp_path / file).write_text("")
+    words = ["diversify", *write_corpus(tmp_path, 20), "-o", str(tmp_path / name)]
+    ended = subprocess.run([sys.executable, "-m", "nmt", *words], env=environment({}), capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.fullmatch(r"nmt diversify: error: .*\.parts: a file is in its place; choose another .*\n", ended.stderr)
+
+
+def test_two_do_not_share_a_folder(tmp_path: Path) -> None:
+    words = ["diversify", *write_corpus(tmp_path, 20), "-o", str(tmp_path / "run")]
+    with locked(tmp_path / "run.parts/lock", "", ""):
+        ended = subprocess.run(
+            [sys.executable, "-m", "nmt", *words], env=environment({}), capture_output=True, text=True
+        )
+    assert ended.returncode == 2
+    assert "run.parts: another nmt diversify is running in it; choose another folder with -o" in ended.stderr
 
 
 def test_a_run_has_a_name(tmp_path: Path) -> None:

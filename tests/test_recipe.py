@@ -568,3 +568,25 @@ def test_where_time_is_short_the_learning_rate_falls_all_the_same(
     more.pop("training.max_epochs")
     told = run_training(tmp_path / "planned", load_config(None, [word for word in SMALL if word != "--set"], more))
     assert "training ended: max_time 16 s;" in told  # what is given is not shortened, whoever chose it before
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"), [("12s", "about 12s here"), ("10m", "about 10m here"), ("1.5h", "about 1.5h here")]
+)
+def test_the_time_is_said_in_its_own_unit(limit: str, said: str) -> None:
+    plan = schedule(Config.model_validate({"training": {"max_time": limit}}), CPU, PACE)
+    reason = next(choice.reason for choice in plan if choice.key == "training.max_steps")
+    assert said in reason
+    assert "with --max-time" in reason
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "word"])
+def test_pieces_are_counted_where_there_are_pieces(kind: str) -> None:
+    config = Config.model_validate({"tokenizer": {"type": kind}})
+    assert ("tokenizer.vocab_size" in chosen(corpus(), CPU, config)) == (kind in ("unigram", "bpe"))
+
+
+def test_all_that_cleaning_drops_is_a_hundred_percent() -> None:
+    nothing = replace(corpus(1000), faults={"repeated": 1.0})
+    reason = next(choice.reason for choice in choose(Config(), nothing, CPU) if choice.key == "data.clean")
+    assert reason.startswith("drops 100 % of the pairs")

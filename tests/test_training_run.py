@@ -486,6 +486,46 @@ def test_a_card_of_other_weights_does_not_stay(
     assert (tmp_path / card.CARD).exists()
 
 
+@pytest.mark.parametrize(("pace", "limit", "lines"), [(1.0, 60, 60), (1.0, 7, 8), (30.0, 60, 8), (0.01, 9, 500)])
+def test_the_card_takes_no_longer_than_there_is(
+    pace: float, limit: float, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are as long as they are: the first few tell how many more there is time for."""
+    now, blocks = 0.0, list[int]()
+
+    def slowly(sources: list[str]) -> list[str]:
+        nonlocal now
+        now += pace * len(sources)
+        blocks.append(len(sources))
+        return sources
+
+    monkeypatch.setattr(card, "time", SimpleNamespace(monotonic=lambda: now))
+    sources = [f"{number}" for number in range(500)]
+    found = card._translate(SimpleNamespace(translate=slowly), sources, limit)  # type: ignore[arg-type]
+    assert found == sources[: len(found)]
+    assert (len(found), now <= max(limit, 8 * pace)) == (lines, True)
+    assert max(blocks) <= card.LINES
+
+
+def test_weights_without_a_step_are_not_searched_with(
+    corpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nmt.training.run.Tuner", lambda *_: pytest.fail("there is no time for it"))
+    tunes: Changes = {"training.max_time": 1e-3, "training.tune_length_penalty": "true"}
+    assert "no step was made" in run_training(tmp_path, tiny(corpus, tunes))
+
+
+def test_a_mean_of_weights_is_finished(corpus: list[str], tmp_path: Path) -> None:
+    """It has no checkpoint: to go on would be to begin anew, and to lose it."""
+    run_training(tmp_path / "run", tiny(corpus, {LIMIT: 2}))
+    assert run_command(["average", str(tmp_path / "run"), "--last", "1", "-o", str(tmp_path / "mean")]) == 0
+    before = (tmp_path / "mean/model.safetensors").read_bytes()
+    assert "mean: finished; to go on" in run_training(tmp_path / "mean", tiny(corpus, {LIMIT: 2}))
+    with pytest.raises(OptionError, match=r"mean: is finished and has no checkpoint to go on from; choose another"):
+        run_training(tmp_path / "mean", tiny(corpus, {LIMIT: 4}))
+    assert (tmp_path / "mean/model.safetensors").read_bytes() == before
+
+
 def test_pairs_without_a_piece_are_said(tmp_path: Path) -> None:
     corpus = write_files(tmp_path, {"en": ["\x01", *"12345678"], "de": ["eins", *"abcdefgh"]})
     told = run_training(tmp_path / "run", tiny(corpus, {LIMIT: 1, "tokenizer.vocab_size": "auto"}))
@@ -691,7 +731,7 @@ class Slow:
         return self.now
 
     def translate(self, lines: Sequence[str]) -> list[str]:
-        self.now += 3.0
+        self.now += 3.0 * len(lines)
         return list(lines)
 
 
@@ -699,10 +739,9 @@ def test_the_card_scores_what_there_is_time_for(
     corpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     translator = Slow(tiny(corpus, {"data.test": f"[{', '.join(corpus)}]"}))
-    monkeypatch.setattr(card, "LINES", 1)
     monkeypatch.setattr(card, "time", translator)
-    (measured,) = card.score_sets(translator, tmp_path, 1011.0)  # type: ignore[arg-type]
-    assert measured.name == "test, first 3 of 40 lines", "a fourth would have ended late"
+    (measured,) = card.score_sets(translator, tmp_path, 1032.0)  # type: ignore[arg-type]
+    assert measured.name == "test, first 10 of 40 lines", "an eleventh would have ended late"
     assert [score.name for score in measured.scores] == ["BLEU", "chrF2"]
     assert card.score_sets(translator, tmp_path, translator.now - 1) == []  # type: ignore[arg-type]
 

@@ -60,13 +60,15 @@ def diversify(
     }  # fmt: skip
     from nmt.configfile import load_config
     from nmt.diversify import Plan, write_texts
+    from nmt.lock import locked
 
     config, run = load_config(None, settings or (), flags), output or Path("runs") / stem(corpora[0])
     if not run.name:
         raise OptionError(f"-o {run}: is no name for a run; name a folder that is to be made")
     folder = run.with_name(f"{run.name}.parts")
-    texts = write_texts(config.data, config.training.seed, folder, say)
-    plan = Plan(texts, folder, run, config, settings or ())
-    plan.carry_out(say)
+    with locked(folder / "lock", "another nmt diversify is running", "choose another folder with -o"):
+        texts = write_texts(config.data, config.training.seed, folder, say)
+        plan = Plan(texts, folder, run, config, settings or ())
+        plan.carry_out(say)
     again = ["nmt", "translate", "-m", str(run), "--rerank", str(plan.teachers[1]), "-b", "20"]
     say(f"a little better by chrF, and slower: {shlex.join(again)}")

@@ -18,7 +18,7 @@ from nmt.translate import Translator
 
 CARD = "README.md"
 MOST_LINES = 2000  # of each set are translated for the card
-LINES = 200  # translated between two looks at the clock
+FIRST, MORE, LINES = 8, 4, 200  # lines before the first look at the clock, times as many before the next, and at most
 
 
 class Measured(NamedTuple):
@@ -50,10 +50,11 @@ def score_sets(translator: Translator, run: Path, deadline: float) -> list[Measu
 
 
 def _translate(translator: Translator, sources: list[str], deadline: float) -> list[str]:
-    translations, longest = list[str](), 0.0
-    while len(translations) < len(sources) and (before := time.monotonic()) + longest < deadline:
-        translations += translator.translate(sources[len(translations) : len(translations) + LINES])
-        longest = max(longest, time.monotonic() - before)
+    translations, lines = list[str](), FIRST
+    while len(translations) < len(sources) and lines and (before := time.monotonic()) < deadline:
+        translations += translator.translate(sources[len(translations) : len(translations) + lines])
+        pace = max(time.monotonic() - before, 1e-9) / lines
+        lines = int(max(0, min(LINES, MORE * lines, (deadline - time.monotonic()) / pace)))
     return translations
 
 

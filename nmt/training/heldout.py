@@ -1,6 +1,7 @@
 """Takes validation and test pairs out of a training corpus that came without any, and keeps them in the run folder.
 
-No side of a held-out pair stays in training, so that scores are those of unseen sentences.
+No side of a held-out pair stays in training, unless the text repeats itself too much for that, so that scores are those
+of unseen sentences.
 """
 
 from __future__ import annotations

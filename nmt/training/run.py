@@ -110,7 +110,7 @@ def _finish(request: Request, trainer: Trainer) -> None:
     config, on, limit = parts.config, parts.compute, parts.config.training.max_time
     deadline = math.inf if limit is None else time.monotonic() + limit - trainer.seconds() - LAST_SECONDS
     weights, shortlist = _final_weights(run, config, trainer.averaged_steps()), _shortlist(parts)
-    if config.training.tune_length_penalty or config.training.tune_beam_size:
+    if trainer.step and (config.training.tune_length_penalty or config.training.tune_beam_size):
         _tune(parts._replace(model=trainer.learner.plain()), weights, trainer.validator.seconds, deadline, progress)
     with trainer.interrupt.deferred():
         remove_file(run / CARD)  # of other weights, where a finished run went on
@@ -184,7 +184,10 @@ def _shortlist(parts: Parts) -> Shortlist:
 
 
 def _is_done(run: Path, config: Config) -> bool:
-    """Say whether the run is finished, its card written and no limit raised; raise OptionError if it is another run."""
+    """Say whether the run is finished, its card written and no limit raised.
+
+    Raises OptionError if it is another run, or finished weights without a checkpoint to go on from, as of an average.
+    """
     if not (run / checkpoint.CONFIG).exists():
         return False
     old = checkpoint.load_config(run)
@@ -192,7 +195,13 @@ def _is_done(run: Path, config: Config) -> bool:
     if difference:
         raise OptionError(f"{run}: holds a run with another {difference}; choose another folder with -o")
     raised = any(_limit(config, name) > _limit(old, name) for name in LIMITS)
-    return checkpoint.is_finished(run) and (run / CARD).exists() and not raised
+    if not checkpoint.is_finished(run):
+        return False
+    if checkpoint.steps(run):
+        return (run / CARD).exists() and not raised
+    if raised:
+        raise OptionError(f"{run}: is finished and has no checkpoint to go on from; choose another folder with -o")
+    return True
 
 
 def _limit(config: Config, name: str) -> float:

@@ -184,10 +184,9 @@ class Trainer:
     # ---- between steps ----------------------------------------------------------------------------------------
 
     def _report(self) -> None:
+        self._replan(self.clock.pace)
         if self.step % self.config.log_every == 0:
-            measured = self.clock.read()
-            self._replan(self.clock.pace)
-            self.progress.log(self._measure(measured))
+            self.progress.log(self._measure(self.clock.read()))
         elif self.progress.is_due():
             self.progress.tick(self._measure(self.clock.peek()))
 
@@ -196,9 +195,10 @@ class Trainer:
         if not self.parts.guessed or (limit := self.config.max_time) is None:
             return
         left = limit - self.seconds() - self.validator.reserve(limit)
-        (most,) = self.world.most((per_step + self.validator.seconds / self.config.valid_every) / max(left, 1e-9))
+        share = (per_step + self.validator.seconds / self.config.valid_every) / max(left, 1e-9)  # of the time, a step's
+        most, is_known = self.world.most(share, per_step)
         plan = self.parts.config.training
-        last = min(plan.max_steps, self.step + max(int(1 / most), 0))
+        last = min(plan.max_steps, self.step + max(int(1 / most), 0)) if is_known else self.config.max_steps
         steps = {"max_steps": last, "warmup": plan.warmup * last // plan.max_steps}
         self.config = plan.model_copy(update={name: steps[name] for name in self.parts.guessed})
 

@@ -25,7 +25,7 @@ from nmt.translate import Translator
 BLOCK = 64  # sentences that each of several processes translates before they look for signals
 FOR_CARD, FOR_TUNING = 6.0, 8.0  # times as long as a validation
 AT_MOST = 0.1  # of all the time goes to both: they are left out, or cut short, rather than the training
-LEAST = 8  # different sentences, for their translations to tell whether they are all alike
+LEAST = 5  # different sentences, for their translations to tell whether they are all alike
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -35,7 +35,7 @@ class Result(NamedTuple):
 
     scores: Mapping[str, float]  # loss (nats per token, without smoothing), bleu, chrf
     samples: tuple[tuple[str, str, str], ...]  # source, translation, reference
-    alike: float  # share of the sources, all different, whose translations are the most frequent one
+    alike: float  # share of the different sources whose translations are the most frequent one; 0 where these are few
     seconds: float
 
 
@@ -80,7 +80,8 @@ class Validator:
             for (source, reference), translation in islice(shown, self.config.training.samples)
         )
         by_source = dict(zip((source for source, _ in pairs), translations, strict=True))
-        alike = max(Counter(by_source.values()).values(), default=0) / max(len(by_source), LEAST)
+        most = max(Counter(by_source.values()).values(), default=0)
+        alike = most / len(by_source) if len(by_source) >= LEAST else 0.0
         self.seconds = time.monotonic() - before
         return Result(scores, samples, alike, self.seconds)
 

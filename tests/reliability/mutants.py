@@ -79,7 +79,7 @@ MUTANTS = {
         "nmt/training/learner.py", "changed = bool(norm.isfinite())", "changed = True", "tests/test_learner.py",
     ),
     "a plan too long is kept": Mutant(
-        "nmt/training/trainer.py", "            self._replan(self.clock.pace)\n", "", "tests/test_trainer.py",
+        "nmt/training/trainer.py", "        self._replan(self.clock.pace)\n", "", "tests/test_trainer.py",
     ),
     "a checkpoint is not synced": Mutant(
         "nmt/sealed.py", "        os.fsync(stream.fileno())\n    return", "    return", "tests/test_checkpoint.py",
