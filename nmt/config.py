@@ -229,7 +229,7 @@ class SearchConfig(Section):
 
     beam_size: PositiveInt = Field(5, description="hypotheses kept per sentence; 1: greedy")
     length_penalty: float = Field(
-        1.0, ge=0, description="alpha of score = log p / ((5 + length) / 6)^alpha, GNMT 1609.08144 equation 14"
+        1.0, ge=0, le=10, description="alpha of score = log p / ((5 + length) / 6)^alpha, GNMT 1609.08144 equation 14"
     )
     n_best: PositiveInt = Field(1, description="translations returned per sentence, at most beam_size or candidates")
     max_length_ratio: float = Field(2.0, gt=0, description="longest output: ratio times source tokens plus offset")

@@ -19,8 +19,8 @@ from nmt import cleaning
 from nmt.cleaning import Cleaner, Usual
 from nmt.config import DataConfig
 from nmt.errors import DataError, OptionError
-from nmt.formats import Languages, TsvFile
-from nmt.specs import languages, parts, resolve
+from nmt.formats import Languages
+from nmt.specs import languages, parts, resolve, turned
 from nmt.text import AS_UTF8, Place, TextOptions, Warnings, is_blank, open_text, read_blocks
 
 __all__ = ["Dropped", "Languages", "Pair", "ParallelCorpus", "Statistics", "languages", "read_lines", "resolve"]
@@ -180,9 +180,9 @@ class ParallelCorpus:
         how = (self.languages, self._config.columns, self._config.encoding, self._config.bad_utf8)
         what = [digest for _, digest in self._digests]
         cleaned = [cleaning.identity()] if self._is_cleaned else []
-        # A file whose name says that the target comes first holds other pairs than under another name.
-        turned = [isinstance(part, TsvFile) and part.is_reversed for part in self._parts]
-        return hashlib.sha256(json.dumps([how, what, *cleaned, *([turned] * any(turned))]).encode()).hexdigest()
+        # What is named as having its target first holds other pairs than under another name.
+        order = turned(self.specs, self.languages)
+        return hashlib.sha256(json.dumps([how, what, *cleaned, *([order] * any(order))]).encode()).hexdigest()
 
     @cached_property
     def _usual(self) -> Usual:

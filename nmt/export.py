@@ -18,6 +18,7 @@ from nmt.config import SearchConfig, TransformerConfig
 from nmt.errors import OptionError, ResourceError
 from nmt.models.layers import CrossAttention, DecoderLayer, EncoderLayer, FeedForward, SelfAttention
 from nmt.models.transformer import Transformer
+from nmt.text import is_blank
 from nmt.tokenizer import Tokenizers
 from nmt.training.checkpoint import Loaded
 from nmt.translate import Translator
@@ -77,7 +78,7 @@ def compare_greedy(translator: Translator, folder: Path, lines: Sequence[str]) -
 
     source, limit = translator.tokenizers.source, translator.config.model.max_length
     pieces = {line: source.pieces(ids) for line, ids in zip(lines, source.encode(lines), strict=True)}
-    pieces = {line: tokens for line, tokens in pieces.items() if 0 < len(tokens) < limit}
+    pieces = {line: tokens for line, tokens in pieces.items() if 0 < len(tokens) < limit and not is_blank(line)}
     if not pieces:
         return Parity(0, 0)
     options = SearchConfig(beam_size=1, max_length_ratio=RATIO, max_length_offset=OFFSET)

@@ -31,6 +31,7 @@ class Wanted(NamedTuple):
 
     languages: Languages
     columns: tuple[str, str] | None  # names, or numbers from 1 for TSV; None: found by themselves
+    is_reversed: bool = False  # the corpus is named x.fr-en.tsv, and the source is en
 
 
 class Row(NamedTuple):
@@ -125,7 +126,6 @@ class TsvFile(NamedTuple):
 
     file: TextFile
     wanted: Wanted
-    is_reversed: bool = False  # the file is named x.fr-en.tsv, and the source is en
 
     @property
     def name(self) -> str:
@@ -159,13 +159,13 @@ class TsvFile(NamedTuple):
             if min(source, target) < 0:
                 raise OptionError(f"data.columns {','.join(columns)}: are numbered from 1")
             return Layout(source, target, max(source, target) + 1, is_numbered=True)
-        names = columns or named_columns(fields, self.wanted.languages)
+        names = columns or named_columns(fields, self.wanted)
         if names:
             for name in names:
                 if name not in fields:
                     raise DataError(_not_found(self.name, name, fields))
             return Layout(fields.index(names[0]), fields.index(names[1]), len(fields), has_header=True)
-        return Layout(int(self.is_reversed), int(not self.is_reversed), 2)
+        return Layout(int(self.wanted.is_reversed), int(not self.wanted.is_reversed), 2)
 
     def _mismatch(self, count: int, layout: Layout) -> str:
         expected = f"expected {'at least ' * layout.is_numbered}{layout.fields}"
@@ -203,9 +203,10 @@ class JsonFile(NamedTuple):
         return self.file.fingerprints()
 
 
-def named_columns(names: Collection[str], languages: Languages) -> tuple[str, str] | None:
-    """Return the columns that are named by the languages, or as sides usually are."""
-    for source, target in (languages, *USUAL_NAMES):
+def named_columns(names: Collection[str], wanted: Wanted) -> tuple[str, str] | None:
+    """Return the columns that are named by the languages, or as sides usually are, turned where the corpus is."""
+    usual = [pair[::-1] if wanted.is_reversed else pair for pair in USUAL_NAMES]
+    for source, target in (wanted.languages, *usual):
         if source != target and source in names and target in names:
             return source, target
     return None
@@ -218,7 +219,7 @@ def find_keys(row: Mapping[str, object], wanted: Wanted, where: Place | str) -> 
         return first, second
     translation = row.get("translation")
     inside, prefix = (translation, ("translation",)) if isinstance(translation, dict) else (row, ())
-    names = named_columns(inside, wanted.languages)
+    names = named_columns(inside, wanted)
     if not names and any(language and language in inside for language in wanted.languages):
         missing = next(language for language in wanted.languages if language not in inside)
         raise DataError(_not_found(where, missing or "target", inside))
@@ -229,7 +230,7 @@ def find_keys(row: Mapping[str, object], wanted: Wanted, where: Place | str) -> 
     texts = [name for name, value in inside.items() if value is None or isinstance(value, str)]
     if not names and len(texts) != 2:
         raise DataError(f"{where}: has {_list(inside)}; name the two columns with --set data.columns=[...,...]")
-    source, target = names or texts
+    source, target = names or (texts[::-1] if wanted.is_reversed else texts)
     return (*prefix, source), (*prefix, target)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import logging
 import re
@@ -103,7 +104,7 @@ def local_rows(name: str, path: Path, split: str, wanted: Wanted) -> DatasetRows
         if path.is_file():
             kind = {".parquet": "parquet", ".arrow": "arrow"}[path.suffix.lower()]
             # Streamed, the text is not copied into the cache of `datasets`.
-            rows = datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
+            rows = datasets.load_dataset(kind, data_files=glob.escape(str(path)), split="train", streaming=True)
         elif (path / "state.json").exists():
             rows = datasets.load_from_disk(str(path))
         else:

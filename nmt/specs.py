@@ -36,13 +36,25 @@ def languages(specs: Sequence[str], config: DataConfig) -> Languages:
     return Languages(source or told.source, target or told.target)
 
 
+def places(specs: Sequence[str], spoken: Languages) -> list[Path]:
+    """Return the files and folders that the names stand for, as far as they are there."""
+    found = [_find(_named(spec)[0]) for spec in _filled(specs, spoken) if _kind(spec) != "hub"]
+    return [path for path in found if path]
+
+
+def turned(specs: Sequence[str], spoken: Languages) -> list[bool]:
+    """Return for each name whether it tells that the target comes first; of two plain files that is not accepted."""
+    told = [named_languages(spec) if _kind(spec) != "plain" else spoken for spec in _filled(specs, spoken)]
+    return [_is_reversed(each, spoken) for each in told]
+
+
 def parts(specs: Sequence[str], spoken: Languages, config: DataConfig) -> list[Part]:
     """Return the corpora that the names stand for; plain text files pair up in order, source first."""
-    wanted = Wanted(spoken, config.columns)
     options = TextOptions(config.encoding, config.bad_utf8)
     found: list[Part] = []
     plain: list[TextFile] = []
-    for spec in _filled(specs, spoken):
+    for spec, is_reversed in zip(_filled(specs, spoken), turned(specs, spoken), strict=True):
+        wanted = Wanted(spoken, config.columns, is_reversed)
         part = _part(spec, wanted, options, streaming=config.streaming)
         if not isinstance(part, TextFile):
             found.append(part)
@@ -77,7 +89,7 @@ def _part(spec: str, wanted: Wanted, options: TextOptions, *, streaming: bool) -
         raise DataError(f"{spec}: is no regular file; a corpus is read more than once: write it to a file first")
     file = TextFile(spec, path, options)
     if kind == "tsv":
-        return TsvFile(file, wanted, is_reversed=_is_reversed(named_languages(spec), wanted.languages))
+        return TsvFile(file, wanted)
     return JsonFile(file, wanted) if kind == "json" else file
 
 
@@ -130,7 +142,10 @@ def _kind(spec: str) -> str:
     found = _find(_named(spec)[0])
     if found and found.is_dir():
         return "dataset"
-    return KINDS.get(Path(spec.removesuffix(".gz")).suffix.lower(), "plain")
+    kind = KINDS.get(Path(spec.removesuffix(".gz")).suffix.lower(), "plain")
+    if kind == "dataset" and spec.endswith(".gz"):
+        raise DataError(f"{spec}: is compressed within already; gunzip it")
+    return kind
 
 
 def _named(spec: str) -> tuple[str, str]:
@@ -142,7 +157,8 @@ def _named(spec: str) -> tuple[str, str]:
 
 def _find(name: str | Path) -> Path | None:
     given = Path(os.path.expanduser(name))  # unlike pathlib's it leaves the ~ of nobody
-    return next((path for path in (given, *(folder / given for folder in _folders())) if path.exists()), None)
+    # Unlike pathlib's, os.path's question has an answer for names that are too long.
+    return next((path for path in (given, *(folder / given for folder in _folders())) if os.path.exists(path)), None)
 
 
 def _folders() -> list[Path]:

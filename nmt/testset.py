@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nmt.errors import DataError, OptionError
+from nmt.errors import OptionError
 from nmt.evaluate import check_counts
 
 if TYPE_CHECKING:  # a command line that is wrong is answered before anything of weight is imported
     from nmt.config import DataConfig
+    from nmt.formats import Languages
 
 
 class Task(NamedTuple):
@@ -39,34 +40,26 @@ def read_task(lines: Path, references: Sequence[Path], say: Callable[[str], None
 def own_task(config: DataConfig, run: Path) -> Task:
     """Return the corpus that a model's config names for tests, or the one its run has held out, else for validation."""
     from nmt.corpus import ParallelCorpus
+    from nmt.specs import languages, places
     from nmt.training import heldout
 
     parts: dict[heldout.Part, tuple[str, ...]] = {"test": config.test, "valid": config.valid}
     part = next((part for part, names in parts.items() if names or heldout.is_saved(run, part, config)), None)
     if part is None:
         raise OptionError("data.test: the model's config names no test corpus; give --source and --reference")
-    files = [*map(_found, parts[part])] or [*heldout.paths(run, part, config)]
+    spoken = languages((*config.train, *parts[part]), config)
+    files = places(parts[part], spoken) if parts[part] else [*heldout.paths(run, part, config)]
     names = parts[part] or [path.name for path in files]
     sources, targets = ParallelCorpus(names, config).sides() if parts[part] else heldout.load(run, part, config)
     note = "" if part == "test" else "the model's config has no test corpus; this is its validation corpus"
-    return Task(" ".join(names), sources, [targets], model_language(config), note, tuple(files))
+    return Task(" ".join(names), sources, [targets], model_languages(config).target, note, tuple(files))
 
 
-def _found(name: str) -> Path:
-    """Return where a corpus lies, if it is a file; else its name, which is no file either."""
-    from nmt.specs import resolve
+def model_languages(config: DataConfig) -> Languages:
+    """Return the languages that a model translates from and into, as configured or as its corpora tell."""
+    from nmt.specs import languages
 
-    try:
-        return resolve(name)
-    except DataError:
-        return Path(name)
-
-
-def model_language(config: DataConfig) -> str:
-    """Return the language that a model translates into, as configured or as its corpora tell."""
-    from nmt.corpus import languages
-
-    return languages((*config.train, *config.test), config).target
+    return languages((*config.train, *config.test), config)
 
 
 def read_scored(path: str, say: Callable[[str], None]) -> list[str]:

@@ -156,7 +156,7 @@ class Translator:
         ids = self._encode(texts)
         parts = {text: [text] if len(ids[text]) <= self._limit else self._split(text) for text in texts}
         ids |= self._encode(part for group in parts.values() if len(group) > 1 for part in group if part not in ids)
-        parts = {text: [part for part in group if ids[part]] for text, group in parts.items()}  # of \0 nothing is left
+        parts = {text: [part for part in group if ids[part] and not is_blank(part)] for text, group in parts.items()}
         plans = [
             self._plan(parts[line], number, drawn, extras) if line in parts else [] for number, line in enumerate(lines)
         ]

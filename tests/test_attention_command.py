@@ -117,7 +117,12 @@ def test_options_choose_what_is_shown(folder: Path) -> None:
         (["man " * 600], 3, "tokens, the model reads 511 at a time; give a shorter sentence"),
         (["x", "--target", "man " * 600], 3, "--target: "),
         (["x", "--target", ""], 2, "--target: is blank; give a translation, or leave it out"),
-        (["x", "--target", "y", "--n-best", "2"], 2, "--n-best 2: --target is one translation; leave one of them out"),
+        (["x", "--target", "y", "--n-best", "2"], 2, "--n-best 2: --target is one translation, and none is"),
+        (
+            ["x", "--target", "y", "-b", "2"],
+            2,
+            "-b 2: --target is one translation, and none is searched for; leave",
+        ),
         (["x", "--n-best", "9"], 2, "--n-best: 9 is more than beam_size 2; widen the beam"),
         (["-m", "runs/rnn", "x", "--n-best", "9"], 2, "--n-best: 9 is more than beam_size 2; widen the beam"),
         (

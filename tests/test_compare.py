@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -55,6 +56,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             checkpoint.finish(path, weights_of(path, seed))
         french = data.model_copy(update={"target_lang": "fr"})
         write_run(Path("runs/french"), Config(data=french, model=tiny.model, search=config.search))
+        spanish = data.model_copy(update={"source_lang": "es"})
+        write_run(Path("runs/spanish"), Config(data=spanish, model=tiny.model, search=config.search))
+        unseen = data.model_copy(update={"test": (), "valid": ("test.en", "test.de")})
+        write_run(Path("runs/validated"), Config(data=unseen, model=tiny.model, search=config.search))
         gone = data.model_copy(update={"train": ("gone.en", "gone.de")})
         write_run(Path("runs/elsewhere"), Config(data=gone, model=tiny.model, search=config.search))
         write_run(Path("runs/unfinished"), config)
@@ -195,12 +200,22 @@ def test_one_line_and_tokenizer_as_asked(capsys: pytest.CaptureFixture[str]) -> 
     assert found["lines"] == 1
 
 
+def test_a_validation_corpus_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", "runs/validated", "near.de", "-o", "validated.html", "--threads", "1"]) == 0
+    assert "note: the model's config has no test corpus; this is its validation corpus\n" in capsys.readouterr().err
+    assert "The model's config has no test corpus; this is its validation corpus." in html.unescape(
+        Path("validated.html").read_text(encoding="utf-8")
+    )
+
+
 REFUSALS = [
     ("near.de --reference test.de", 2, "near.de: one system, expected two or more; name another model"),
     ("near.de far.de", 2, "--reference: needed where no model names a test set; add it"),
     ("near.de far.de --source test.en", 2, "--source test.en: nothing to compare with; add --reference"),
     ("runs/first near.de --reference test.de", 2, "--reference test.de: nothing to translate; add --source"),
     ("runs/first runs/french", 2, "runs/first, runs/french: translate into de, fr; compare like with like"),
+    ("runs/first runs/spanish", 2, "runs/first, runs/spanish: translate from en, es; compare like with like"),
+    ("runs/first near.de -o test.de --force", 2, "test.de: input and output are the same file"),
     ("near.de far.de --reference test.de -o no/page.html", 2, "no/page.html: there is no folder no; create it first"),
     ("near.de far.de --reference test.de -o far.de --force", 2, "far.de: input and output are the same file"),
     ("near.de far.de --reference test.de --tokenize moses", 2, "--tokenize moses: no such tokenizer"),

@@ -65,6 +65,7 @@ REFUSED = {  # section, options, what is said
     "no time": ("training", {"max_time": "0s"}, "training.max_time: 0.0 should be greater than 0"),
     "below": ("training", {"max_steps": "0"}, "training.max_steps: '0' should be greater than 0; see configs"),
     "nan": ("training", {"learning_rate": "nan"}, "training.learning_rate: 'nan' should be a finite number"),
+    "penalty": ("search", {"length_penalty": 10.5}, "search.length_penalty: 10.5 should be less than or equal to 10"),
     "seed": ("training", {"seed": 10**18}, "training.seed: 10{18} should be less than 10{18}"),
     "no number": ("training", {"seed": "x"}, "training.seed: 'x' should be a valid integer; see configs"),
     "choice": ("training", {"metric": "ter"}, "training.metric: 'ter' should be 'bleu', 'chrf' or 'loss'"),

@@ -47,6 +47,36 @@ FORMATS = {  # name, text, options
     "tsv": ("x.tsv", joined(f"{s}\t{t}" for s, t in PAIRS), {}),
     "tsv, quotes are text": ("x.tsv", joined(f'"{s}\t{t}"' for s, t in PAIRS), {"quoted": True}),
     "tsv, reversed": ("x.de-en.tsv", joined(f"{t}\t{s}" for s, t in PAIRS), {"source_lang": "en"}),
+    "tsv, reversed, usual names on top": (
+        "x.de-en.tsv",
+        "source\ttarget\n" + joined(f"{t}\t{s}" for s, t in PAIRS),
+        {"source_lang": "en"},
+    ),
+    "tsv, reversed, languages on top": (
+        "x.de-en.tsv",
+        "de\ten\n" + joined(f"{t}\t{s}" for s, t in PAIRS),
+        {"source_lang": "en"},
+    ),
+    "json, reversed, two strings": (
+        "x.de-en.jsonl",
+        joined(json.dumps({"a": t, "b": s}) for s, t in PAIRS),
+        {"target_lang": "de"},
+    ),
+    "json, reversed, usual names": (
+        "x.de-en.jsonl",
+        joined(json.dumps({"src": t, "tgt": s}) for s, t in PAIRS),
+        {"source_lang": "en"},
+    ),
+    "json, reversed, languages": (
+        "x.de-en.jsonl",
+        joined(json.dumps({"de": t, "en": s}) for s, t in PAIRS),
+        {"source_lang": "en"},
+    ),
+    "json, reversed, named": (
+        "x.de-en.jsonl",
+        joined(json.dumps({"a": t, "b": s}) for s, t in PAIRS),
+        {"source_lang": "en", "columns": ["b", "a"]},
+    ),
     "tsv, numbered": ("x.tsv", joined(f"7\t{t}\t{s}\tCC" for s, t in PAIRS), {"columns": [3, 2]}),
     "tsv, named": ("x.tsv", "id\tb\ta\n" + joined(f"7\t{t}\t{s}" for s, t in PAIRS), {"columns": ["a", "b"]}),
     "tsv, languages on top": ("x.en-de.tsv", "de\tid\ten\n" + joined(f"{t}\t7\t{s}" for s, t in PAIRS), {}),
@@ -283,12 +313,14 @@ def test_fingerprint_changes_with_text_and_reading_only(here):
 
 def test_fingerprint_is_another_where_the_name_turns_the_pairs(here):
     """Else what was encoded under a name that hid the order is taken for them."""
-    for name in ("a.tsv", "b.tsv", "a.de-en.tsv"):
-        (here / name).write_text("ein\tone\n")
-    found = [corpus(name, source_lang="en", target_lang="de") for name in ("a.tsv", "b.tsv", "a.de-en.tsv")]
-    assert [list(each) for each in found] == [[("ein", "one")], [("ein", "one")], [("one", "ein")]]
-    first, other, turned = [each.fingerprint() for each in found]
-    assert first == other != turned
+    for suffix, text in (("tsv", "ein\tone\n"), ("jsonl", '{"source": "ein", "target": "one"}\n')):
+        names = [f"a.{suffix}", f"b.{suffix}", f"a.de-en.{suffix}"]
+        for name in names:
+            (here / name).write_text(text)
+        found = [corpus(name, source_lang="en", target_lang="de") for name in names]
+        assert [list(each) for each in found] == [[("ein", "one")], [("ein", "one")], [("one", "ein")]]
+        first, other, turned = [each.fingerprint() for each in found]
+        assert first == other != turned
 
 
 def test_what_cleaning_left_nothing_of_can_be_kept(here):

@@ -119,6 +119,11 @@ REFUSALS = [
     ("--reference ref1.en", 2, "--reference: nothing to compare with it; add --hypothesis"),
     ("--source hyp.en --hypothesis hyp.en --reference ref1.en", 2, "--source and --hypothesis: a model"),
     ("--hypothesis hyp.en --reference ref1.en -m run", 2, "-m run: --hypothesis is scored as it is"),
+    ("--hypothesis hyp.en --reference ref1.en --device cpu", 2, "--device cpu: --hypothesis is scored as it is"),
+    ("--hypothesis hyp.en --reference ref1.en --threads 1", 2, "--threads 1: --hypothesis is scored as it is"),
+    ("--hypothesis hyp.en --reference ref1.en --precision fp32", 2, "--precision fp32: --hypothesis is scored as it"),
+    ("--hypothesis hyp.en --reference ref1.en --batch-tokens 7", 2, "--batch-tokens 7: --hypothesis is scored as it"),
+    ("--hypothesis hyp.en --reference ref1.en --chrf --tokenize 13a", 2, "--tokenize 13a: is BLEU's; add --bleu, or"),
     ("--hypothesis hyp.en --reference ref1.en --beams 1,2", 2, "--beams 1,2: --hypothesis is scored as it is"),
     ("--hypothesis hyp.en --reference ref1.en --tokenize moses", 2, "--tokenize moses: no such tokenizer"),
     ("--hypothesis hyp.en --reference ref1.en --format xml", 2, "Invalid value for '--format'"),
@@ -236,6 +241,20 @@ def test_the_test_set_itself_is_not_written_over(trained: Path, capsys: pytest.C
     assert run(["eval", "-o", "test.de", "--force"]) == 2
     assert capsys.readouterr().err.endswith("test.de: input and output are the same file; name another with -o\n")
     assert Path("test.de").read_text(encoding="utf-8").split("\n")[:-1] == TARGETS
+
+
+def test_a_test_set_that_is_named_by_a_pattern_is_not_written_over(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config()
+    monkeypatch.setenv("NMT_DATA", str(tmp_path))
+    for language, lines in (("en", SOURCES), ("de", TARGETS)):
+        (tmp_path / f"known.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    data = config.data.model_copy(update={"test": ("known.{lang}",)})
+    write_run(Path("runs/pattern"), Config(data=data, model=config.model))
+    assert run(["eval", "-m", "runs/pattern", "-o", str(tmp_path / "known.de"), "--force"]) == 2
+    assert "known.de: input and output are the same file" in capsys.readouterr().err
+    assert (tmp_path / "known.de").read_text(encoding="utf-8").split("\n")[:-1] == TARGETS
 
 
 def test_tokenizer_that_is_not_there_is_refused_before_translating(

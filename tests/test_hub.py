@@ -97,6 +97,21 @@ def test_columns_are_named_or_missed():  # A69
         list(corpus(parquet({"en": ["one"], "fr": ["un"]})))
 
 
+def test_a_name_turns_columns_that_do_not_tell():
+    Path(parquet({"source": ["eins"], "target": ["one"]})).rename("x.de-en.parquet")
+    assert list(corpus("x.de-en.parquet", source_lang="en")) == PAIRS[:1]
+    Path(parquet({"de": ["eins"], "en": ["one"]})).rename("x.de-en.parquet")
+    assert list(corpus("x.de-en.parquet", source_lang="en")) == PAIRS[:1]
+
+
+def test_names_are_no_patterns_and_not_compressed_twice():
+    Path(parquet(FLAT)).rename("x[1].parquet")
+    assert list(corpus("x[1].parquet")) == PAIRS
+    Path("x.parquet.gz").touch()
+    with pytest.raises(DataError, match="x.parquet.gz: is compressed within already; gunzip it"):
+        corpus("x.parquet.gz")
+
+
 def test_null_drops_its_pair_and_a_number_is_refused():  # A69
     found = corpus(parquet({"en": ["one", None, "two"], "de": ["eins", "x", "zwei"]}))
     assert list(found) == PAIRS

@@ -61,7 +61,7 @@ FLOORS = (  # bottom up; a module imports from lower floors alone
     ("training.world",),
     ("training.learner", "training.heldout", "training.progress", "training.lsa"),
     ("training.sharded",),
-    ("translate", "training.clock", "training.embeddings", "training.merge", "testset"),
+    ("translate", "training.clock", "training.embeddings", "training.merge", "training.origin", "testset"),
     ("stream", "training.validation", "training.card", "training.tuning"),
     ("training.trainer", "shards"),
     ("training.pace",),

@@ -44,6 +44,11 @@ def test_names_tell_the_languages(here, names, expected):
     assert languages(names, DataConfig()) == expected
 
 
+def test_a_name_that_is_too_long_is_not_there(here):
+    with pytest.raises(DataError, match="no such file"):
+        resolve("x" * 300)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import PAIRS, scripted, tiny_config, write_run
+from runs import PAIRS, scripted, tiny_config, weights_of, write_run
 from terminal import Done, Terminal
 from trainings import start
 
@@ -21,6 +22,7 @@ from nmt.corpus import Pair, ParallelCorpus
 from nmt.evaluate import sentence_scores
 from nmt.synthetic import BackTranslation, Block, Distillation, Limits, fault
 from nmt.tokenizer import Tokenizers
+from nmt.training import checkpoint
 from nmt.translate import Translator
 from nmt.translation import Output, Translation
 
@@ -330,6 +332,32 @@ def test_other_options_in_its_place_are_refused(
     done = terminal.nmt(*back("-o", "bt.tsv", "--block-lines", "2"), folder=here)
     assert "was begun with another text.mono.txt (" in done.error
     assert done.code == 2
+
+
+@pytest.mark.slow
+def test_a_way_back_that_searches_otherwise_is_refused(
+    terminal: Terminal, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint's manifest knows nothing of the search that its run was tuned to since."""
+    monkeypatch.chdir(here)
+    shutil.copytree(here / "models/back", here / "turned")
+    config = here / "turned/config.yaml"
+    folder = checkpoint.save_checkpoint(here / "turned", 1, {"weights": weights_of(here / "turned", 3)}, {})
+    command = distil("-o", "kd.tsv", "--block-lines", "1", "--round-trip", str(folder), "--min-chrf", "1")
+    killed(command, here / "kd.tsv.parts", 1)
+    config.write_text(config.read_text().replace("length_penalty: 1.0", "length_penalty: 0.2"))
+    done = terminal.nmt(*command, folder=here)
+    assert "kd.tsv.parts: was begun with another back.length_penalty (1.0, now 0.2)" in done.error
+    assert done.code == 2
+
+
+@pytest.mark.slow
+def test_a_corpus_is_not_written_over(terminal: Terminal, here: Path) -> None:
+    before = (here / "text.de").read_bytes()
+    corpus = ["text.{lang}", "-m", "models/one", *CPU]
+    done = terminal.nmt("distill", *corpus, "-o", "text.de", "--force", folder=here)
+    assert (done.code, "text.de: input and output are the same file" in done.error) == (2, True)
+    assert (here / "text.de").read_bytes() == before
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import sentencepiece
 from corpora import invented, multi30k
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from terminal import environment
 
 from nmt import batches
 from nmt.cli import run
@@ -317,6 +318,9 @@ def test_commands_learn_encode_and_decode(tmp_path: Path, ids: list[str]) -> Non
         (["encode", "-m", "ABSENT", "TEXT"], 4, "ABSENT: No such file"),
         (["encode", "-m", "TEXT", "TEXT"], 4, "TEXT: not a sentencepiece model"),
         (["decode", "-m", "MODEL", "--ids", "TEXT"], 3, "not the number of a piece"),
+        (["decode", "-m", "MODEL", "--ids", "DIGITS"], 3, "not the number of a piece"),
+        (["train", "TEXT", "-o", "TEXT", "--force"], 2, "TEXT: input and output are the same file"),
+        (["train", "LATIN", "-o", "OTHER"], 3, "LATIN:2:"),
     ],
 )
 def test_commands_name_what_is_wrong(
@@ -324,11 +328,33 @@ def test_commands_name_what_is_wrong(
 ) -> None:
     (tmp_path / "TEXT").write_text("\n".join(sentences()[:50]))
     (tmp_path / "EMPTY").touch()
+    (tmp_path / "DIGITS").write_text("1" * 5000)
+    (tmp_path / "LATIN").write_bytes(b"one\ncaf\xe9\n")
     (tmp_path / "MODEL").write_bytes(tokenizer().model)
     paths = [str(tmp_path / word) if word.isupper() else word for word in arguments]
     assert run(["tokenizer", *paths]) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "OTHER").exists()
+
+
+def test_commands_are_filters(tmp_path: Path) -> None:
+    """What is no text is said; stdout is not needed with -o, and is never what is read."""
+    (tmp_path / "MODEL").write_bytes(tokenizer().model)
+    (tmp_path / "LATIN").write_bytes(b"one\ncaf\xe9\n")
+    command = f'"{sys.executable}" -m nmt tokenizer encode -m MODEL'
+
+    def shell(rest: str) -> tuple[int, str]:
+        words = ["sh", "-c", f"{command} {rest}"]
+        done = subprocess.run(words, cwd=tmp_path, env=environment({}), capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stderr
+
+    code, told = shell("LATIN -o OTHER >&-")
+    assert (code, "warning: LATIN:2: invalid UTF-8" in told) == (0, True)
+    assert (tmp_path / "OTHER").read_bytes().count(b"\n") == 2
+    before = (tmp_path / "LATIN").read_bytes()
+    code, told = shell("LATIN >> LATIN")
+    assert (code, "input and output are the same file" in told) == (2, True)
+    assert (tmp_path / "LATIN").read_bytes() == before
 
 
 def test_a_missing_or_foreign_model_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ from nmt.corpus import ParallelCorpus
 from nmt.errors import ModelError, OptionError
 from nmt.training import card, checkpoint
 from nmt.training.average import mean
-from nmt.training.prepare import Request, prepare
+from nmt.training.prepare import Request, prepare, with_model_of
 from nmt.training.progress import Progress
 from nmt.training.signals import Interrupted
 
@@ -427,6 +428,53 @@ def test_from_a_model_dropout_is_what_is_given_and_nothing_else_can_be(
         assert told in capsys.readouterr().err
 
 
+def test_another_model_to_start_from_is_another_run(
+    straight: Callable[[str], Path], finished: Path, corpus: list[str], tmp_path: Path
+) -> None:
+    """Its weights would not be used, and the card would name it."""
+    run, random, moved = tmp_path / "run", tmp_path / "random", tmp_path / "moved"
+    config, more = (tiny(corpus, {LIMIT: steps}) for steps in (1, 2))
+    run_training(run, config, start_from=finished)
+    shutil.copytree(finished, moved)
+    assert "run: finished" in run_training(run, config, start_from=moved)
+    assert "resuming at step 1" in run_training(run, more, start_from=finished)
+    for given in (config, more):
+        with pytest.raises(OptionError, match=rf"run: began with the weights of {finished}, not those of .*; choose"):
+            run_training(run, given, start_from=checkpoint.step_folder(finished, 9))
+    run_training(random, config)
+    with pytest.raises(OptionError, match=r"random: began with random weights, not those of .*; choose another folder"):
+        run_training(random, more, start_from=finished)
+
+
+def test_what_cannot_be_drawn_is_refused_before_a_folder_is_made(corpus: list[str], tmp_path: Path) -> None:
+    words_only: Changes = {"tokenizer.type": "word", "tokenizer.sampling": 0, "tokenizer.vocab_size": "auto"}
+    run_training(tmp_path, tiny(corpus, {LIMIT: 1, **words_only}))
+    with pytest.raises(OptionError, match=r"tokenizer.sampling: 0.1 needs a unigram or bpe tokenizer"):
+        with_model_of(load_config(None, ["tokenizer.sampling=0.1"], {"data.train": corpus}), tmp_path)
+
+
+def test_validation_on_other_text_is_another_run(corpus: list[str], tmp_path: Path) -> None:
+    """Else the best of all steps would be chosen by scores of two sets."""
+    valid = write_files(tmp_path, {"en": ["one", "two", "three"], "de": ["eins", "", "drei"]})
+    valid = [str(Path(name).rename(tmp_path / f"v{Path(name).suffix}")) for name in valid]
+    changes: Changes = {"data.valid": f"[{', '.join(valid)}]"}
+    told = run_training(tmp_path / "run", tiny(corpus, {**changes, LIMIT: 2}))
+    assert f"warning: {valid[0]}: dropped 1 of 3 pairs: empty side (first: line 2)\n" in told
+    told = run_training(tmp_path / "run", tiny(corpus, {**changes, LIMIT: 3}))
+    assert ("resuming at step 2" in told, "dropped 1 of 3" in told) == (True, False)
+    Path(valid[1]).write_text("eins\nzwei\ndrei\n")
+    with pytest.raises(OptionError, match=rf"run: {valid[1]} has changed since the run began; choose another folder"):
+        run_training(tmp_path / "run", tiny(corpus, {**changes, LIMIT: 4}))
+
+
+def test_a_card_can_be_written_of_any_name(corpus: list[str], tmp_path: Path) -> None:
+    names = [str(tmp_path / f"b\udce9{Path(name).suffix}") for name in corpus]
+    for name, other in zip(corpus, names, strict=True):
+        shutil.copy(name, other)
+    assert "finished in" in run_training(tmp_path / "run", tiny(names, {LIMIT: 1}))
+    assert "b\ufffd" in (tmp_path / "run" / card.CARD).read_text("utf-8")
+
+
 def test_from_nothing_is_said(corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([*words(corpus, tmp_path / "run"), "--from", str(tmp_path / "absent")]) == ModelError.exit_code
     assert "absent: no such folder; give a run or a checkpoint" in capsys.readouterr().err
@@ -536,6 +584,12 @@ def test_pairs_without_a_piece_are_said(tmp_path: Path) -> None:
 def test_tags_and_both_directions_exclude_each_other(corpus: list[str], tmp_path: Path) -> None:
     config = tiny(corpus, {"training.both_directions": 2, "data.tags": "[<bt>]"})
     with pytest.raises(OptionError, match="both_directions: a tag would be a target's first word; leave out data.tags"):
+        run_training(tmp_path, config)
+
+
+def test_both_directions_would_lose_the_capitals_of_targets(corpus: list[str], tmp_path: Path) -> None:
+    config = tiny(corpus, {"training.both_directions": 2, "data.recased": 0.1, "data.tags": "[]"})
+    with pytest.raises(OptionError, match="both_directions: targets would lose their capitals; set data.recased to 0"):
         run_training(tmp_path, config)
 
 

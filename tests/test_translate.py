@@ -211,6 +211,14 @@ def test_a_long_line_is_the_translations_of_its_sentences(translator: Translator
     assert whole.text == " ".join(filter(None, translator.translate(sentences, SHORT)))
 
 
+def test_of_a_long_line_what_is_blank_does_not_reach_the_model(translator: Translator) -> None:
+    """It has tokens, of which a model would make words."""
+    long = "A dog runs. " * 60
+    plain, blank = translator.translate_block([long.strip(), f"{long}\u200b"], SHORT)
+    assert plain.parts == blank.parts == 60
+    assert plain.text == blank.text
+
+
 @pytest.mark.parametrize(("lang", "glue"), [("de", " "), ("zh", ""), ("ja", ""), ("zh-CN", ""), ("th", "")])
 def test_parts_are_joined_as_the_language_is_written(tokenizers: Tokenizers, lang: str, glue: str) -> None:
     config = tiny_config(max_length=10)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,8 @@ def attention(
 ) -> None:
     """Show what a model looks at while it translates a SENTENCE or the lines of stdin."""
     path = shared.find_model(model, say)
-    form, given = _form(output), _given(target, n_best)
+    searching = {"--n-best": n_best, "-b": beam_size, "--length-penalty": length_penalty}
+    form, given = _form(output), _given(target, searching)
     flags = {"beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "sample": False, "mbr": "none"}
     search = search_options(path, flags)
     with _open(output, force=force) as writer:
@@ -137,7 +138,7 @@ def _read() -> list[Line]:
     return found
 
 
-def _given(target: str | None, n_best: int | None) -> Line | None:
+def _given(target: str | None, search: Mapping[str, object]) -> Line | None:
     """Return the translation to look at, if one was given."""
     from nmt.inspect.maps import Line
     from nmt.text import clean, is_blank
@@ -146,8 +147,8 @@ def _given(target: str | None, n_best: int | None) -> Line | None:
         return None
     if is_blank(target):
         raise OptionError("--target: is blank; give a translation, or leave it out")
-    if n_best is not None:
-        raise OptionError(f"--n-best {n_best}: --target is one translation; leave one of them out")
+    if given := next((f"{name} {value}" for name, value in search.items() if value is not None), None):
+        raise OptionError(f"{given}: --target is one translation, and none is searched for; leave one of them out")
     return Line("--target", clean(target))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt import __version__
 from nmt.cli import options as shared
 from nmt.cli import synthetic as common
 from nmt.cli.train import BadUtf8
@@ -87,7 +88,8 @@ def backtranslate(
     least = -math.inf if min_score is None else min_score
     limits = Limits(longest, max_ratio, least, min_chrf or 0.0, keep_copies, keep_duplicates)
     mono = Mono(files, lambda text: say(f"warning: {text}"))
-    task = common.task("backtranslate", [path, back], search) | {"shard": shard, "block_lines": block_lines}
+    task = common.task("backtranslate", [path, back], search, forward.config.search if forward else None)
+    task |= {"shard": shard, "block_lines": block_lines, "device": reverse.device.type, "version": __version__}
     task |= {"limits": common.shown(limits), "precision": precision, "encoding": encoding, "bad_utf8": bad_utf8}
     task |= {"text": {name: digest for file in files for name, digest in file.fingerprints().items()}, "order": texts}
     plan = Plan(mono, len(mono), block_lines, common.as_shard(shard))

@@ -13,7 +13,7 @@ from nmt.cli import options as shared
 from nmt.cli.pages import opened, write_page
 from nmt.errors import DataError, ModelError, OptionError
 from nmt.evaluate import check_counts, checked_tokenizer, tokenized_lines
-from nmt.testset import Task, model_language, own_task, read_scored, read_task
+from nmt.testset import Task, model_languages, own_task, read_scored, read_task
 
 if TYPE_CHECKING:
     from nmt.config import DataConfig
@@ -71,8 +71,7 @@ def compare(
 
     from nmt.inspect.report import build_report
 
-    inputs: list[str | Path] = [*files, *(reference or []), *([source] if source else [])]
-    with opened(output, inputs, force=force) as page:
+    with opened(output, [*files, *task.files], force=force) as page:
         found = _systems(contest, device, precision, threads, beam_size)
         say("scoring; where sentences are long TER takes minutes")
         report = build_report(task, found, tokenizer, _background(contest))
@@ -99,9 +98,11 @@ def _lines(name: str) -> list[str]:
 
 def _task(source: Path | None, references: Sequence[Path], models: Mapping[str, DataConfig]) -> Task:
     """Return the test set that is named, else the first model's own."""
-    spoken = {name: model_language(data) for name, data in models.items()}
-    if len({language for language in spoken.values() if language}) > 1:
-        raise OptionError(f"{', '.join(spoken)}: translate into {', '.join(spoken.values())}; compare like with like")
+    spoken = {name: model_languages(data) for name, data in models.items()}
+    sources, targets = ([each[side] for each in spoken.values()] for side in (0, 1))
+    for what, told in (("into", targets), ("from", sources)):
+        if len({*told} - {""}) > 1:
+            raise OptionError(f"{', '.join(spoken)}: translate {what} {', '.join(told)}; compare like with like")
     if source and not references:
         raise OptionError(f"--source {source}: nothing to compare with; add --reference")
     if references and models and not source:
@@ -110,12 +111,14 @@ def _task(source: Path | None, references: Sequence[Path], models: Mapping[str, 
         raise OptionError("--reference: needed where no model names a test set; add it, and --source if there is one")
     if references:
         task = read_task(source or references[0], references, say)._replace(name=str(source or references[0]))
-        lines, language = task.lines if source else [], next(iter(spoken.values()), "")
+        lines, language = task.lines if source else [], next((each.target for each in spoken.values()), "")
         return task._replace(lines=lines, target_lang=language or task.target_lang)
     first, data = next(iter(models.items()))
     task = own_task(data, shared.run_of(Path(first)))
     say(f"test set {task.name}, of {first}")
-    return task._replace(target_lang=spoken[first])
+    if task.note:
+        say(f"note: {task.note}")
+    return task._replace(target_lang=spoken[first].target)
 
 
 def _systems(contest: Contest, device: str, precision: str, threads: int, beam_size: int | None) -> list[System]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nmt import __version__
 from nmt.cli import options as shared
 from nmt.cli import synthetic as common
 from nmt.cli.translate import Beam, Penalty, Seed, Size, filled, search_options
@@ -69,12 +70,15 @@ def distill(
     force: common.Force = False,
 ) -> None:
     """Translate the sources of a corpus for a student to learn from; the same command again goes on."""
-    paths, files = [shared.existing(name, "-m") for name in model], [Path(name) for name in corpus]
+    paths = [shared.existing(name, "-m") for name in model]
     drawing = {"sample": sample, **({} if seed is None else {"seed": seed})}
     search, data = _options(paths[0], {"beam_size": beam_size, "length_penalty": length_penalty}, drawing, best_of)
     way_back = common.way_back(round_trip, min_chrf, data)
     measure = _measure(metric, best_of, data.target_lang)
     read = _reading(data, settings or (), {"data.encoding": encoding, "data.bad_utf8": bad_utf8})
+    from nmt.specs import languages, places
+
+    files = places(corpus, languages(corpus, read))
     common.check_place(output, files, (read.source_lang, read.target_lang), force=force)
     shared.load_torch()
     from nmt.corpus import ParallelCorpus
@@ -88,9 +92,10 @@ def distill(
     teacher, back = Translator.load(paths, **how), Translator.load(way_back, **how) if way_back else None
     least = -math.inf if min_score is None else min_score
     limits = Limits(math.inf, max_ratio, least, min_chrf or 0.0, keep_copies=True)
-    task = common.task("distill", [*paths, way_back], search) | {"shard": shard, "block_lines": block_lines}
+    task = common.task("distill", [*paths, way_back], search, back.config.search if back else None)
+    task |= {"shard": shard, "block_lines": block_lines}
     task |= {"metric": measure if best_of > 1 else None, "precision": precision, "limits": common.shown(limits)}
-    task |= {"corpus": pairs.fingerprint()}
+    task |= {"corpus": pairs.fingerprint(), "device": teacher.device.type, "version": __version__}
     make = Distillation(teacher, filled(search, teacher, batch_tokens), measure, limits, back)
     plan = Plan(pairs, pairs.statistics().kept, block_lines, common.as_shard(shard))
     common.work_through(plan, make.pairs, common.Place(output, files, task, force), say)

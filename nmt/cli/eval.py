@@ -15,7 +15,7 @@ from nmt.cli.pages import opened, write_page
 from nmt.cli.translate import Size
 from nmt.errors import OptionError
 from nmt.evaluate import METRICS, Metric, Score, check_counts, checked_tokenizer, score, tokenized_lines
-from nmt.testset import Task, model_language, own_task, read_scored, read_task
+from nmt.testset import Task, model_languages, own_task, read_scored, read_task
 
 if TYPE_CHECKING:
     from nmt.config import SearchConfig
@@ -49,6 +49,8 @@ class Judge(NamedTuple):
         """Refuse what cannot be scored before anything is translated."""
         if "bleu" in self.metrics:
             checked_tokenizer(self.target_lang or task.target_lang, self.tokenize)
+        elif self.tokenize:
+            raise OptionError(f"--tokenize {self.tokenize}: is BLEU's; add --bleu, or leave it out")
 
     def scores(self, task: Task, hypotheses: Sequence[str]) -> list[Score]:
         """Return the scores."""
@@ -110,17 +112,16 @@ def eval_(
     metrics = [metric for metric in METRICS if wanted[metric] or report] or ["bleu"]
     judge = Judge(metrics, target_lang, tokenize, format_)
     changes = {"length_penalty": length_penalty, "batch_tokens": None if batch_tokens == "auto" else int(batch_tokens)}
-    widths = _widths(beams, report)
+    widths = _widths(beams, report, beam_size)
     task = _given(source, hypothesis, reference or [], is_reported=report is not None)
     if task and hypothesis:
-        _refuse(
-            {"-m": model, "--beams": beams or None, "-o": output, "-b": beam_size, "--length-penalty": length_penalty}
-        )
+        _refuse({
+            "-m": model, "--beams": beams or None, "-o": output, "-b": beam_size, "--length-penalty": length_penalty,
+            "--batch-tokens": batch_tokens, "--device": device, "--precision": precision, "--threads": threads or None,
+        })  # fmt: skip
         _check_places(None, report, task, force=force)
         _score_file(judge, task, source, report, force=force)
         return
-    if widths and beam_size:
-        raise OptionError(f"--beam-size {beam_size}: --beams names the widths already; give one of the two")
     paths = shared.find_models(model, say, alone=f"--report {report}" if report else "")
     picture = _picture(output or paths[0] / "beams.png") if widths else None
     _check_places(output, report, task, force=force)
@@ -137,7 +138,8 @@ def eval_(
     search = search.model_copy(update={k: v for k, v in changes.items() if v is not None} | {"n_best": 1})
     search = search.in_beam(beam_size) if beam_size else search
     search = translator.fill_device(search) if batch_tokens == "auto" else search
-    job = Job(paths[0], translator, search, task._replace(target_lang=model_language(data) or task.target_lang), judge)
+    task = task._replace(target_lang=model_languages(data).target or task.target_lang)
+    job = Job(paths[0], translator, search, task, judge)
     judge.check(job.task)
     if picture:
         _sweep(job, widths, picture)
@@ -176,7 +178,7 @@ def _check_places(output: Path | None, report: Path | None, task: Task | None, *
 def _refuse(options: Mapping[str, object]) -> None:
     """Refuse what only means something where a model translates."""
     for name, value in options.items():
-        if value is not None:
+        if value not in (None, "auto"):
             given = " ".join(value) if isinstance(value, list) else value
             raise OptionError(f"{name} {given}: --hypothesis is scored as it is, with no model; leave one of them out")
 
@@ -210,12 +212,12 @@ def _report_model(job: Job, hypotheses: Sequence[str], seconds: float, page: Wri
 
 def _score_file(judge: Judge, task: Task, source: Path | None, report: Path | None, *, force: bool) -> None:
     """Score translations that are there already; a report shows their source where it is given."""
+    judge.check(task)
     if not report:
         _show(judge.scores(task, task.lines), judge.format)
         return
     from nmt.inspect.report import Background, System
 
-    judge.check(task)
     sources = read_scored(str(source), say) if source else []
     if source:
         check_counts({task.name: task.lines, str(source): sources})
@@ -254,13 +256,15 @@ def _print_json(records: Sequence[Mapping[str, object]]) -> None:
     print(json.dumps(records, indent=1, ensure_ascii=False))
 
 
-def _widths(beams: str, report: Path | None) -> list[int]:
+def _widths(beams: str, report: Path | None, beam_size: int | None) -> list[int]:
     """Return the beam widths that a list such as 1,2,5 names, each once."""
     parts = [part.strip() for part in beams.split(",")] if beams else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise OptionError(f"--beams {beams}: expected whole numbers from 1 on with commas between; write 1,2,5,10,20")
     if report and parts:
         raise OptionError(f"--report {report}: shows one beam width; leave out --beams {beams}")
+    if beam_size and parts:
+        raise OptionError(f"--beam-size {beam_size}: --beams names the widths already; give one of the two")
     return list(dict.fromkeys(map(int, parts)))
 
 

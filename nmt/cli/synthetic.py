@@ -71,13 +71,16 @@ def as_shard(text: str) -> Shard:
     return Shard(*map(int, text.split("/")))
 
 
-def task(command: str, models: Sequence[Path | None], search: SearchConfig) -> dict[str, Any]:
-    """Return what names the work of models: their bytes, and how they search."""
+def task(
+    command: str, models: Sequence[Path | None], search: SearchConfig, back: SearchConfig | None = None
+) -> dict[str, Any]:
+    """Return what names the work of models: their bytes, and how they search, one that translates back as well."""
     from nmt.sealed import entry_of, read_file
 
     digests = [path and entry_of(read_file(path / shared.MANIFEST)).sha256 for path in models]
-    options = search.model_dump(mode="json", exclude={"batch_tokens"})  # which changes nothing
-    return {"command": command, "models": digests, "search": options}
+    # The size of a batch changes nothing.
+    options, backwards = (each and each.model_dump(mode="json", exclude={"batch_tokens"}) for each in (search, back))
+    return {"command": command, "models": digests, "search": options} | ({"back": backwards} if back else {})
 
 
 def check_place(output: Path, inputs: Sequence[Path], written: tuple[str, str], *, force: bool) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from nmt.text import TextOptions, Warnings
     from nmt.tokenizer import Tokenizer
+
+DIGITS = 20  # of a number; that of a piece has fewer
 
 app = typer.Typer(
     help="Learn a tokenizer from text, and see what it makes of text.",
@@ -41,15 +44,17 @@ def train(
     from nmt import vocabulary
     from nmt.configfile import load_config
     from nmt.errors import OptionError
+    from nmt.output import check_output
     from nmt.sealed import replace_file
+    from nmt.text import TextOptions, Warnings
 
-    if output.exists() and not force:
-        raise OptionError(f"{output}: exists; use --force")
+    check_output(output, files or [0], force=force)
     for setting in settings or ():
         if not setting.startswith("tokenizer.") or setting.startswith("tokenizer.sampling"):
             raise OptionError(f"--set {setting}: is no option of learning a tokenizer; leave it out")
     config = load_config(None, settings or (), {"tokenizer.type": kind, "tokenizer.vocab_size": vocab_size}).tokenizer
-    replace_file(output, vocabulary.train((line for block in _blocks(files) for line in block), config))
+    blocks = _blocks(files, TextOptions(bad_utf8="error"), Warnings(lambda line: None))
+    replace_file(output, vocabulary.train((line for block in blocks for line in block), config))
 
 
 @app.command("encode")
@@ -74,7 +79,9 @@ def decode(model: Model, files: Files = None, output: Output = None, ids: Ids = 
         pieces = [piece for piece in line.split(" ") if piece]
         if not ids:
             return tokenizer.ids(pieces)
-        if wrong := next((piece for piece in pieces if not (piece.isascii() and piece.isdigit())), None):
+        if wrong := next(
+            (piece for piece in pieces if not (piece.isascii() and piece.isdigit() and len(piece) < DIGITS)), None
+        ):
             raise DataError(f"{wrong[:40]}: not the number of a piece; leave out --ids to decode pieces")
         return list(map(int, pieces))
 
@@ -91,24 +98,33 @@ def load(model: Path) -> Tokenizer:
     return Tokenizer.load(model / "tokenizer.model" if model.is_dir() else model)
 
 
-def _blocks(files: list[Path] | None) -> Iterator[list[str]]:
+def _blocks(files: list[Path] | None, options: TextOptions, warnings: Warnings) -> Iterator[list[str]]:
     """Yield the lines of the files, or of stdin, as they come."""
     from nmt.text import open_text, read_blocks, standard_input
 
     if not files:
-        yield from read_blocks(standard_input(), "stdin")
+        yield from read_blocks(standard_input(), "stdin", options, warnings)
     for file in files or []:
         with open_text(file) as stream:
-            yield from read_blocks(stream, str(file))
+            yield from read_blocks(stream, str(file), options, warnings)
 
 
 def _filter(
     change: Callable[[list[str]], Iterable[str]], files: list[Path] | None, output: Path | None, *, force: bool
 ) -> None:
     """Write one line for each line."""
+    from nmt.cli.options import speaker
     from nmt.output import Writer, open_output, standard_output
+    from nmt.text import AS_UTF8, Warnings
 
-    to_stdout = nullcontext(Writer(standard_output(), "stdout"))
-    with open_output(output, files or [0], force=force) if output else to_stdout as writer:
-        for block in _blocks(files):
+    say = speaker("tokenizer")
+    inputs: list[Path] | list[int] = files or [0]
+    warnings = Warnings(lambda text: say(f"warning: {text}"))
+    with ExitStack() as stack:
+        if output:
+            writer = stack.enter_context(open_output(output, inputs, force=force))
+        else:
+            writer = Writer(standard_output(inputs), "stdout")
+        for block in _blocks(files, AS_UTF8, warnings):
             writer.write(change(block))
+    warnings.finish()

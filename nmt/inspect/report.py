@@ -148,7 +148,7 @@ def build_report(task: Task, systems: Sequence[System], tokenizer: str, known: B
         copies=list(_copies(task, systems)),
         symptoms=_symptoms(task, systems),
         choices=choose(task, outputs),
-        notes=[*missing, *known.notes],
+        notes=[*missing, *([f"{task.note[0].upper()}{task.note[1:]}."] if task.note else []), *known.notes],
     )
 
 

@@ -11,6 +11,7 @@ from nmt.corpus import ParallelCorpus
 from nmt.errors import OptionError
 from nmt.evaluate import Score, score
 from nmt.sealed import replace_file
+from nmt.text import without_surrogates
 from nmt.training import heldout
 from nmt.training.checkpoint import load_fingerprints
 from nmt.training.progress import duration
@@ -95,4 +96,4 @@ def write_card(translator: Translator, run: Path, sets: list[Measured], command:
         "Data:",
         *digests,
     ]
-    replace_file(run / CARD, ("\n".join(lines) + "\n").encode())
+    replace_file(run / CARD, without_surrogates("\n".join(lines) + "\n").encode())

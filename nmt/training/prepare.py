@@ -10,6 +10,7 @@ import torch
 
 from nmt import recipe
 from nmt.config import Config, DataConfig
+from nmt.configfile import build_config
 from nmt.corpus import Pair, ParallelCorpus
 from nmt.corpus_profile import profile
 from nmt.device import compute, give_back_memory, has_bf16
@@ -19,7 +20,7 @@ from nmt.mixture import Mixture, mix
 from nmt.models import Model, build
 from nmt.recall import recall
 from nmt.tokenizer import Tokenizers
-from nmt.training import checkpoint, heldout, pace
+from nmt.training import checkpoint, heldout, origin, pace
 from nmt.training.embeddings import LSA, start_from_vectors
 from nmt.training.heldout import HeldOut, Split, hold_out
 from nmt.training.progress import Progress
@@ -59,6 +60,9 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
     progress.say(f"reading {', '.join(config.data.train)}")
     raw = ParallelCorpus(config.data.train, config.data)
     is_known = _is_known(run, raw)
+    validation = ParallelCorpus(config.data.valid, config.data) if config.data.valid else None
+    if is_known:
+        origin.check_validation(run, validation)
     is_open = config.training.recipe == "auto" and not is_known
     on = compute(config.training.device, config.training.precision, config.training.threads)
     machine = recipe.Machine(on.device.type != "cpu", has_bf16())
@@ -71,14 +75,9 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
                 progress.say(f"  {line}")
         config = _chosen(config, choices, reasons, progress)
         on = compute(config.training.device, config.training.precision, config.training.threads)
-    if config.training.both_directions and not config.tokenizer.shared:
-        raise OptionError(
-            "training.both_directions: needs ids that mean the same in both; set tokenizer.shared to true"
-        )
-    if config.training.both_directions and any(config.data.tags):
-        raise OptionError("training.both_directions: a tag would be a target's first word; leave out data.tags")
+    _check_directions(config)
     pairs = ParallelCorpus(config.data.train, config.data, is_cleaned=config.data.clean)
-    training, valid, split = _pairs(request._replace(config=config), pairs, progress, is_known=is_known)
+    training, valid, split = _pairs(request._replace(config=config), pairs, progress, validation, is_known=is_known)
     tokenizers = _tokenizers(request._replace(config=config), training, progress)
     encoding = Encoding(tokenizers, config.data.max_length, config.tokenizer.sampling, config.data.recased)
     corpus = _encode(training, encoding, config.data, progress)
@@ -103,11 +102,26 @@ def prepare(request: Request, progress: Progress, world: World) -> Parts:
     if world.rank == 0:
         if not is_known:
             heldout.save(run, split, config.data)
+            origin.save(run, origin.origin_of(validation, request.start_from))
         checkpoint.save_config(run, config, pairs.fingerprints(), reasons)
         tokenizers.save(run)
     steps = "training.max_steps"
     guessed = tuple(name for name in ("max_steps", "warmup") if {steps, f"training.{name}"} <= set(reasons))
     return Parts(config, run, model, tokenizers, corpus, valid, on, request.started, world, guessed)
+
+
+def _check_directions(config: Config) -> None:
+    """Raise OptionError for what cannot be together with learning both directions."""
+    if not config.training.both_directions:
+        return
+    if not config.tokenizer.shared:
+        raise OptionError(
+            "training.both_directions: needs ids that mean the same in both; set tokenizer.shared to true"
+        )
+    if any(config.data.tags):
+        raise OptionError("training.both_directions: a tag would be a target's first word; leave out data.tags")
+    if config.data.recased:
+        raise OptionError("training.both_directions: targets would lose their capitals; set data.recased to 0")
 
 
 def _built(config: Config, tokenizers: Tokenizers) -> Model:
@@ -125,12 +139,17 @@ def _chosen(config: Config, choices: list[recipe.Choice], reasons: dict[str, str
 
 
 def _pairs(
-    request: Request, pairs: ParallelCorpus, progress: Progress, *, is_known: bool
+    request: Request,
+    pairs: ParallelCorpus,
+    progress: Progress,
+    validation: ParallelCorpus | None,
+    *,
+    is_known: bool,
 ) -> tuple[HeldOut, list[Pair], Split]:
     """Return the pairs to train on and those to validate on; what is wrong with a corpus, or left out, is said."""
     data = request.config.data
-    if not is_known:
-        for message in pairs.statistics().messages():
+    for corpus in (pairs, validation) if not is_known else ():
+        for message in corpus.statistics().messages() if corpus else ():
             progress.say(f"warning: {message}")
     if data.test:
         ParallelCorpus(data.test, data).sides()  # what is wrong with it is better known now than then
@@ -138,8 +157,8 @@ def _pairs(
     for note in split.notes:
         progress.say(note)
     valid = split.valid
-    if data.valid:
-        valid = list(ParallelCorpus(data.valid, data))
+    if validation:
+        valid = list(validation)
     else:
         where = f"{len(valid)} of the training pairs, held out" if valid else "the training pairs themselves"
         progress.say(f"no validation corpus: validating on {where}")
@@ -218,8 +237,8 @@ def with_model_of(config: Config, path: Path) -> Config:
     if not path.is_dir():
         raise ModelError(f"--from {path}: no such folder; give a run or a checkpoint that nmt train wrote")
     started = checkpoint.load_config(checkpoint.run_folder(path))
-    sections = {"model": started.model.model_copy(update={"embeddings": None}), "tokenizer": started.tokenizer}
-    for section, of in sections.items():
+    tree = config.model_dump(mode="json", exclude_unset=True)
+    for section, of in {"model": started.model, "tokenizer": started.tokenizer}.items():
         given = getattr(config, section).model_dump(exclude_unset=True, exclude={"embeddings"})
         own = of.model_dump()
         for name, value in given.items():
@@ -227,8 +246,8 @@ def with_model_of(config: Config, path: Path) -> Config:
                 what = f"{section}.{name}: {value} is given, and what --from {path} starts from has {own.get(name)}"
                 raise OptionError(f"{what}; leave it out, or train without --from")
         changed = {name: value for name, value in given.items() if name in CHANGEABLE}
-        sections[section] = of.model_copy(update=changed)
-    return config.model_copy(update=sections)
+        tree[section] = {**of.model_dump(mode="json", exclude_unset=True, exclude={"embeddings"}), **changed}
+    return build_config(tree)
 
 
 def _with_languages(config: Config) -> Config:

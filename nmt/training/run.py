@@ -26,6 +26,7 @@ from nmt.training import checkpoint
 from nmt.training.average import mean
 from nmt.training.card import CARD, score_sets, write_card
 from nmt.training.embeddings import LSA, start_from_pairs
+from nmt.training.origin import check_start
 from nmt.training.prepare import Request, prepare, settled
 from nmt.training.progress import Progress, duration
 from nmt.training.signals import Interrupt
@@ -74,7 +75,7 @@ def train(request: Request) -> None:
 def _train(request: Request, progress: Progress, interrupt: Interrupt, world: World) -> Trainer | None:
     """Train, unless that is done already, as all processes do together."""
     run = request.run
-    is_done, *_ = world.gather(world.rank == 0 and _is_done(run, settled(request)[0]))
+    is_done, *_ = world.gather(world.rank == 0 and _is_done(request))
     if is_done:
         limits = "--max-time, --max-steps, --max-epochs or --patience"
         print(f"{run}: finished; to go on raise the limit that ended it ({limits})", file=progress.stream)
@@ -183,17 +184,19 @@ def _shortlist(parts: Parts) -> Shortlist:
 # ---- the same command again -----------------------------------------------------------------------------------
 
 
-def _is_done(run: Path, config: Config) -> bool:
+def _is_done(request: Request) -> bool:
     """Say whether the run is finished, its card written and no limit raised.
 
     Raises OptionError if it is another run, or finished weights without a checkpoint to go on from, as of an average.
     """
+    run, (config, _) = request.run, settled(request)
     if not (run / checkpoint.CONFIG).exists():
         return False
     old = checkpoint.load_config(run)
     difference = _difference(old, config)
     if difference:
         raise OptionError(f"{run}: holds a run with another {difference}; choose another folder with -o")
+    check_start(run, request.start_from)
     raised = any(_limit(config, name) > _limit(old, name) for name in LIMITS)
     if not checkpoint.is_finished(run):
         return False
