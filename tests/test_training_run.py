@@ -747,7 +747,7 @@ def test_the_folder_of_a_finished_run(finished: Path, corpus: list[str]) -> None
     files = {path.name for path in finished.iterdir()}
     assert files - {"tensorboard"} == {
         "config.yaml", "tokenizer.model", "model.safetensors", "MANIFEST.json", "README.md", "metrics.jsonl",
-        "shortlist.safetensors", "train.log", "curves.png", "checkpoints",
+        "shortlist.safetensors", "train.log", "curves.png", "checkpoints", "origin.json",
     }  # fmt: skip
     assert checkpoint.steps(finished) == [8, 9, 12]
     text = (finished / "config.yaml").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from nmt.corpus import ParallelCorpus
 from nmt.errors import OptionError
 from nmt.sealed import MANIFEST, canonical, replace_file
 
-FILE = Path("checkpoints") / "origin.json"  # beside what else is needed to go on, and that alone
+FILE = "origin.json"
 
 
 class Origin(NamedTuple):
@@ -33,7 +33,6 @@ def origin_of(validation: ParallelCorpus | None, start_from: Path | None) -> Ori
 
 def save(run: Path, origin: Origin) -> None:
     """Write it into the run."""
-    (run / FILE).parent.mkdir(parents=True, exist_ok=True)
     replace_file(run / FILE, canonical(origin._asdict()))
 
 
