@@ -17,18 +17,15 @@ FILE = "origin.json"
 class Origin(NamedTuple):
     """What the run began with."""
 
-    validation: dict[
-        str, str
-    ]  # SHA-256 of each file of the validation corpus by its name; none where pairs are held out
+    validation: dict[str, str]  # SHA-256 of each file that it is validated on, by its name; none of held-out pairs
     model: str  # whose weights it started from, "" for random ones
     manifest: str  # SHA-256 of that model's manifest
 
 
 def origin_of(validation: ParallelCorpus | None, start_from: Path | None) -> Origin:
     """Return what a run begins with."""
-    return Origin(
-        validation.fingerprints() if validation else {}, str(start_from or ""), _manifest(start_from or Path())
-    )
+    digests = validation.fingerprints() if validation else {}
+    return Origin(digests, str(start_from or ""), _manifest(start_from) if start_from else "")
 
 
 def save(run: Path, origin: Origin) -> None:
