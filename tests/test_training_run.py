@@ -53,10 +53,10 @@ from nmt.training.signals import Interrupted
 Changes = dict[str, Setting]
 VARIANTS: dict[str, Changes] = {
     "everything": {},
-    "average": {"training.average_last": 3, "training.metric": "bleu"},
+    "average": {"training.average_last": 3, "training.metric": "bleu", "data.recased": 0.3},
     "rnn": RNN,
     "techniques": {
-        "training.both_directions": 1, "training.rdrop": 5, "data.recased": 0.3, "model.word_dropout": 0.2,
+        "training.both_directions": 1, "training.rdrop": 5, "model.word_dropout": 0.2,
         "training.batch_tokens": 256,
     },
 }  # fmt: skip
