@@ -215,7 +215,7 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: fp32 on CPU, bf16 on a GPU that has it"
     )
-    threads: int = Field(0, ge=0, description="CPU threads; 0: as many as cores")
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0: as many as cores")
 
     @model_validator(mode="after")
     def _knows_its_end(self) -> Self:

@@ -215,3 +215,27 @@ def test_output_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stdout.splitlines()[1] == "141"
     assert done.stderr == ""
+
+
+LONG = "x" * 300  # characters, more than file systems have for a name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["info", LONG], 4, f"-m {LONG}: no such folder"),
+        (["translate", "-m", LONG], 4, f"-m {LONG}: no such folder"),
+        (["tokenizer", "encode", "-m", LONG], 4, f"{LONG}: "),
+        (["train", "a.tsv", "--from", LONG], 4, f"--from {LONG}: no such folder"),
+        (["train", "a.tsv", "--threads", "99999999999"], 2, "--threads: '99999999999' should be less than or equal"),
+    ],
+    ids=["info", "translate", "tokenizer", "from", "threads"],
+)
+def test_what_is_too_long_or_too_large_is_no_bug(
+    arguments: list[str], code: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.tsv").write_text("one\teins\n")
+    assert cli.run([*arguments]) == code
+    assert told in capsys.readouterr().err

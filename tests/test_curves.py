@@ -103,6 +103,10 @@ def test_all_runs_are_in_the_picture(over: str, form: str) -> None:
         assert [name for name in ("runs/one", "runs/two", "runs/three") if f"<!-- {name} -->" not in text] == []
 
 
+def test_a_name_is_no_formula() -> None:
+    assert picture([course("runs/r$a_b_c$d\udce9")], "steps", "svg").data
+
+
 def test_a_terminal_shows_each_run_on_one_scale() -> None:
     found = list(
         lines([course(), Course("b", [trained(50, 10, 1.0), trained(100, 20, 9.0)], is_finished=False)], "steps", 60)

@@ -231,6 +231,12 @@ def test_curves_are_a_picture(log: tuple[Progress, io.StringIO], tmp_path: Path)
     assert int.from_bytes(head[16:20]) >= 1000
 
 
+def test_a_name_is_no_formula(tmp_path: Path) -> None:
+    record = {"kind": "train", "step": 1, "loss": 2.0, "learning_rate": 0.1}
+    draw_curves([record], "runs/r$a_b_c$d\udce9", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").exists()
+
+
 def test_no_record_no_picture(log: tuple[Progress, io.StringIO], tmp_path: Path) -> None:
     log[0].draw()
     draw_curves([], "nothing", tmp_path / "curves.png")

@@ -520,6 +520,11 @@ def test_a_config_and_a_start_from_another_model_are_as_they_say(tmp_path: Path)
     plain = nmt("train", *files, "-o", run, *SMALL, "--max-steps", 2, "--set", "training.recipe=none")
     assert plain.returncode == 0
     assert "the recipe" not in plain.stderr
+    spaced = nmt("train", *files, "-o", tmp_path / "spaced", *SMALL, "--max-steps", 1, "--set", "training.recipe =none")
+    assert (spaced.returncode, "the recipe" in spaced.stderr) == (0, False), spaced.stderr
+    asked = ("--set", "training.recipe=auto", "--set", "training.device=cpu", "--max-steps", 1)
+    auto = nmt("train", *files, "-o", tmp_path / "auto", "--from", run, *asked)
+    assert (auto.returncode, "the recipe" in auto.stderr, "begin near" in auto.stderr) == (0, True, False), auto.stderr
     tuned = nmt(
         "train", *files, "-o", tmp_path / "tuned", "--from", run, "--max-steps", 2, "--set", "training.device=cpu"
     )

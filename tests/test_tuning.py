@@ -94,6 +94,14 @@ def test_what_gains_next_to_nothing_is_chance(row: Row, other: float, wrong: int
     assert chosen == (other if gain > LEAST else usual)
 
 
+def test_a_beam_too_narrow_for_what_is_asked_for_is_not_tried() -> None:
+    """The config with it could not be read again."""
+    tuner = Tuner(Erring({12: 50, 10: 0}, 12, row=BEAM_SIZE), VALID, ENDLESS, 1.0)
+    tuner.search = tuner.search.model_copy(update={"n_best": 12})
+    assert set(tuner.tune(BEAM_SIZE)) == {12}
+    assert tuner.search.beam_size == 12
+
+
 @pytest.mark.slow
 def test_the_model_s_own_is_tried_first_and_stays_where_none_is_better() -> None:
     translator = Erring({0.8: 0, 1.0: 0}, usual=0.8)

@@ -38,8 +38,8 @@ Dim = Annotated[
     int | None,
     typer.Option(min=1, help="Width of the vectors.  [default: as the embeddings of the tokenizer's run, or 256]"),
 ]
-Window = Annotated[int, typer.Option(min=1, help="Pieces before and after that belong together.")]
-Negative = Annotated[int, typer.Option(min=1, help="Pieces drawn at random for each one that is there.")]
+Window = Annotated[int, typer.Option(min=1, max=1000, help="Pieces before and after that belong together.")]
+Negative = Annotated[int, typer.Option(min=1, max=1000, help="Pieces drawn at random for each one that is there.")]
 MinCount = Annotated[int, typer.Option(min=1, help="Rarer pieces get no vector.")]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the text.")]
 Threads = Annotated[int, typer.Option(min=0, help="0: one per core; only one finds the same vectors each time.")]

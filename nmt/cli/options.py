@@ -85,7 +85,7 @@ def find_models(options: Sequence[str] | None, say: Callable[[str], None], *, al
 def existing(name: str, where: str) -> Path:
     """Return the model of that name, which an option or variable gave."""
     path = Path(name)
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib's question has no answer for names that are too long
         raise ModelError(f"{where} {name}: no such folder; give a run folder, or train one with nmt train")
     return path
 

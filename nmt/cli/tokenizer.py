@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -93,9 +94,9 @@ def load(model: Path) -> Tokenizer:
     from nmt.errors import OptionError
     from nmt.tokenizer import Tokenizer
 
-    if (model / "source.model").exists():
+    if os.path.exists(model / "source.model"):  # pathlib's question has no answer for names that are too long
         raise OptionError(f"{model}: has two tokenizers; name {model}/source.model or {model}/target.model")
-    return Tokenizer.load(model / "tokenizer.model" if model.is_dir() else model)
+    return Tokenizer.load(model / "tokenizer.model" if os.path.isdir(model) else model)
 
 
 def _blocks(files: list[Path] | None, options: TextOptions, warnings: Warnings) -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -91,11 +92,11 @@ def train(
     }  # fmt: skip
     config_path, run = _choose(words, flags)
     if what and "data.train" in flags and start_from is None:
-        given = any(setting.startswith("training.recipe=") for setting in settings or ())
-        flags["training.recipe"] = None if given else "auto"
+        flags["training.recipe"] = None if "training.recipe" in _keys(settings) else "auto"
     from nmt.configfile import load_config
 
-    if start_from is not None and start_from.is_dir() and config_path is None and not _has_family(preset, settings):
+    has_own = config_path is not None or _has_family(preset, settings)
+    if not has_own and start_from is not None and os.path.isdir(start_from):
         flags["model.type"] = shared.config_of(start_from).model.type  # else its options would be those of another
     config = load_config(config_path, settings or (), flags)
     if not config.data.train:
@@ -114,7 +115,12 @@ def train(
 
 
 def _has_family(preset: str | None, settings: list[str] | None) -> bool:
-    return preset is not None or any(setting.startswith(("model.type=", "model.preset=")) for setting in settings or ())
+    return preset is not None or not {"model.type", "model.preset"}.isdisjoint(_keys(settings))
+
+
+def _keys(settings: list[str] | None) -> set[str]:
+    """Return what `--set` sets."""
+    return {setting.partition("=")[0].strip() for setting in settings or ()}
 
 
 def _choose(words: list[str], flags: dict[str, Any]) -> tuple[Path | None, str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nmt.config import SearchConfig
 from nmt.evaluate import Score
+from nmt.text import without_surrogates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +102,7 @@ def plot(rows: Sequence[Width], path: Path, title: str) -> None:
     curves.append(("time (seconds)", [row.seconds for row in rows]))
     figure = Figure(figsize=(3.6 * len(curves), 3.8), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(without_surrogates(title), parse_math=False)
     for axes, (label, values) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         _draw(axes, widths, values, label)
     figure.savefig(path, dpi=150)

@@ -10,6 +10,7 @@ from nmt.inspect.blocks import cut, width
 from nmt.inspect.courses import CURVES, LOSS, OVER, Course, Curve, Points, points
 from nmt.inspect.drawing import Picture, saved
 from nmt.inspect.fonts import find
+from nmt.text import without_surrogates
 from nmt.training.curves import short
 
 COLORS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44", "#555555")  # Paul Tol's bright ones
@@ -43,14 +44,18 @@ def picture(courses: Sequence[Course], over: str, form: str) -> Picture:
         axes.set_xlim(left=0)
         if label != LOSS:
             axes.set_ylim(bottom=0)
-    lines = [Line2D([], [], **_style(number), label=course.name) for number, course in enumerate(courses)]
+    lines = [
+        Line2D([], [], **_style(number), label=without_surrogates(course.name)) for number, course in enumerate(courses)
+    ]
     kinds = [
         Line2D([], [], color="0.4", label="training, with smoothing and R-Drop"),
         Line2D([], [], color="0.4", marker="o", markersize=3, label="validation"),
     ]
-    figure.legend(
+    legend = figure.legend(
         handles=[*lines, *kinds], loc="outside upper left", ncols=3, frameon=False, prop={"family": fonts.families}
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar is a dollar
     with warnings.catch_warnings():
         if fonts.missing:  # which the caller tells, once
             warnings.filterwarnings("ignore", "Glyph .* missing from")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nmt.text import without_surrogates
+
 Records = Sequence[Mapping[str, Any]]
 
 
@@ -51,7 +53,8 @@ def draw_curves(records: Records, title: str, path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
         if number > 2:
             panel.set_xlabel("optimizer steps", color=GREY)
-    figure.suptitle(title, x=0.07, ha="left", weight="bold")
+    # A dollar is a dollar.
+    figure.suptitle(without_surrogates(title), x=0.07, ha="left", weight="bold", parse_math=False)
     figure.savefig(path, dpi=120)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -234,7 +235,7 @@ def with_model_of(config: Config, path: Path) -> Config:
     """
     if config.model.embeddings is not None:
         raise OptionError(f"--from {path}: has embeddings of its own; leave model.embeddings out, or set it to null")
-    if not path.is_dir():
+    if not os.path.isdir(path):  # pathlib's question has no answer for names that are too long
         raise ModelError(f"--from {path}: no such folder; give a run or a checkpoint that nmt train wrote")
     started = checkpoint.load_config(checkpoint.run_folder(path))
     tree = config.model_dump(mode="json", exclude_unset=True)
@@ -246,7 +247,8 @@ def with_model_of(config: Config, path: Path) -> Config:
                 what = f"{section}.{name}: {value} is given, and what --from {path} starts from has {own.get(name)}"
                 raise OptionError(f"{what}; leave it out, or train without --from")
         changed = {name: value for name, value in given.items() if name in CHANGEABLE}
-        tree[section] = {**of.model_dump(mode="json", exclude_unset=True, exclude={"embeddings"}), **changed}
+        tree[section] = {**of.model_dump(mode="json", exclude_unset=True), **changed}
+    tree["model"]["embeddings"] = None  # given, so that the recipe chooses none
     return build_config(tree)
 
 

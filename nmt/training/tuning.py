@@ -45,7 +45,8 @@ class Tuner:
         The one that the search has stays unless another is better by `LEAST`.
         """
         usual, found = getattr(self.search, row.option), Found()
-        for value in dict.fromkeys((usual, *row.values)):
+        narrow = self.search.n_best if row is BEAM_SIZE else 0  # a beam below that could not be searched
+        for value in dict.fromkeys((usual, *(value for value in row.values if value >= narrow))):
             bleu = self._bleu(self.search.model_copy(update={row.option: value}))
             if bleu is None:
                 break
