@@ -227,9 +227,14 @@ LONG = "x" * 300  # characters, more than file systems have for a name
         (["translate", "-m", LONG], 4, f"-m {LONG}: no such folder"),
         (["tokenizer", "encode", "-m", LONG], 4, f"{LONG}: "),
         (["train", "a.tsv", "--from", LONG], 4, f"--from {LONG}: no such folder"),
+        (
+            ["embeddings", "train", "a.tsv", "--tokenizer", "t", "-o", "v.npy", "--window", "99999999999"],
+            2,
+            "equal to 1000",
+        ),
         (["train", "a.tsv", "--threads", "99999999999"], 2, "--threads: '99999999999' should be less than or equal"),
     ],
-    ids=["info", "translate", "tokenizer", "from", "threads"],
+    ids=["info", "translate", "tokenizer", "from", "window", "threads"],
 )
 def test_what_is_too_long_or_too_large_is_no_bug(
     arguments: list[str], code: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -43,6 +43,11 @@ def joined(texts):
     return "".join(f"{text}\n" for text in texts)
 
 
+def objects(source, target):
+    """Return the pairs as JSON lines, the target first, under these names."""
+    return joined(json.dumps({target: t, source: s}) for s, t in PAIRS)
+
+
 FORMATS = {  # name, text, options
     "tsv": ("x.tsv", joined(f"{s}\t{t}" for s, t in PAIRS), {}),
     "tsv, quotes are text": ("x.tsv", joined(f'"{s}\t{t}"' for s, t in PAIRS), {"quoted": True}),
@@ -57,26 +62,10 @@ FORMATS = {  # name, text, options
         "de\ten\n" + joined(f"{t}\t{s}" for s, t in PAIRS),
         {"source_lang": "en"},
     ),
-    "json, reversed, two strings": (
-        "x.de-en.jsonl",
-        joined(json.dumps({"a": t, "b": s}) for s, t in PAIRS),
-        {"target_lang": "de"},
-    ),
-    "json, reversed, usual names": (
-        "x.de-en.jsonl",
-        joined(json.dumps({"src": t, "tgt": s}) for s, t in PAIRS),
-        {"source_lang": "en"},
-    ),
-    "json, reversed, languages": (
-        "x.de-en.jsonl",
-        joined(json.dumps({"de": t, "en": s}) for s, t in PAIRS),
-        {"source_lang": "en"},
-    ),
-    "json, reversed, named": (
-        "x.de-en.jsonl",
-        joined(json.dumps({"a": t, "b": s}) for s, t in PAIRS),
-        {"source_lang": "en", "columns": ["b", "a"]},
-    ),
+    "json, reversed, two strings": ("x.de-en.jsonl", objects("b", "a"), {"target_lang": "de"}),
+    "json, reversed, usual names": ("x.de-en.jsonl", objects("tgt", "src"), {"source_lang": "en"}),
+    "json, reversed, languages": ("x.de-en.jsonl", objects("en", "de"), {"source_lang": "en"}),
+    "json, reversed, named": ("x.de-en.jsonl", objects("b", "a"), {"source_lang": "en", "columns": ["b", "a"]}),
     "tsv, numbered": ("x.tsv", joined(f"7\t{t}\t{s}\tCC" for s, t in PAIRS), {"columns": [3, 2]}),
     "tsv, named": ("x.tsv", "id\tb\ta\n" + joined(f"7\t{t}\t{s}" for s, t in PAIRS), {"columns": ["a", "b"]}),
     "tsv, languages on top": ("x.en-de.tsv", "de\tid\ten\n" + joined(f"{t}\t7\t{s}" for s, t in PAIRS), {}),
